@@ -1,0 +1,314 @@
+/*-------------------------------------------------------------------------
+ *
+ * batch_rows.c
+ *	  The receiver: each row that the executor returns joins the batch.
+ *
+ * This is the hot path: every event passes here once for each target.  A row
+ * goes straight from the executor's slot, whose values point into the pinned
+ * buffer, to the columns.  Nothing is allocated for it unless it is toasted
+ * or holds JSON.
+ *
+ * A row is converted first and kept afterwards.  Until then nothing that is
+ * counted has changed, so a row that does not fit, or that is refused, needs
+ * no undoing.  Only the event's own contents make it a BatchRefusal; what
+ * throws here is a fault of the server or of the query.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "batch_internal.h"
+#include "catalog/pg_type.h"
+#include "port/pg_bitutils.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/xid8.h"
+
+/* The query's first columns. */
+#define INGEST_XID		0
+#define INGEST_SEQ		1
+#define EVENT_COLUMNS	2		/* event_id and those that follow it */
+
+typedef enum RowResult
+{
+	ROW_CONVERTED,
+	ROW_REFUSED,
+	ROW_NO_ROOM
+} RowResult;
+
+static void check_types(DestReceiver *self, int operation, TupleDesc desc);
+static void check_type(TupleDesc desc, int number, const char *name,
+					   Oid expected);
+static bool receive_row(TupleTableSlot *slot, DestReceiver *self);
+static void do_nothing(DestReceiver *self);
+static RowResult convert_row(BatchBuilder *builder, const Datum *values,
+							 const bool *isnull);
+static bool convert_values(BatchBuilder *builder, const Datum *values,
+						   const bool *isnull);
+static bool refuse_null(BatchBuilder *builder);
+static void refuse_stored_size(BatchBuilder *builder, const Datum *values,
+							   const bool *isnull);
+static void keep_row(BatchBuilder *builder);
+static void keep_null(BatchBuilder *builder, BuilderColumn *column);
+static void keep_timestamp(BatchBuilder *builder);
+static void refuse_row(BatchBuilder *builder, const Datum *values);
+static void take_row(BatchBuilder *builder, const Datum *values);
+
+void
+batch_receiver_init(DestReceiver *receiver)
+{
+	receiver->receiveSlot = receive_row;
+	receiver->rStartup = check_types;
+	receiver->rShutdown = do_nothing;
+	receiver->rDestroy = do_nothing;
+	receiver->mydest = DestNone;
+}
+
+/* Somebody may have altered the table: no value is read as another type. */
+static void
+check_types(DestReceiver *self, int operation, TupleDesc desc)
+{
+	BatchBuilder *builder = (BatchBuilder *) self;
+
+	if (desc->natts != builder->ncolumns + EVENT_COLUMNS)
+		elog(ERROR, "query for %d columns of the ledger returns %d",
+			 builder->ncolumns + EVENT_COLUMNS, desc->natts);
+	check_type(desc, INGEST_XID, "ingest_xid", XID8OID);
+	check_type(desc, INGEST_SEQ, "ingest_seq", INT8OID);
+	for (int i = 0; i < builder->ncolumns; i++)
+	{
+		const LedgerColumn *ledger = builder->columns[i].ledger;
+
+		check_type(desc, EVENT_COLUMNS + i, ledger->name,
+				   value_types[ledger->type].type);
+	}
+}
+
+static void
+check_type(TupleDesc desc, int number, const char *name, Oid expected)
+{
+	Oid			found = TupleDescAttr(desc, number)->atttypid;
+
+	if (found == VARCHAROID)	/* stored as text is */
+		found = TEXTOID;
+	if (found != expected)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" of the ledger is not of its type any more",
+						name),
+				 errhint("ALTER TABLE ... ALTER COLUMN ... TYPE %s.",
+						 format_type_be(expected))));
+}
+
+static void
+do_nothing(DestReceiver *self)
+{
+}
+
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	BatchBuilder *builder = (BatchBuilder *) self;
+	MemoryContext old;
+	RowResult	result;
+
+	if (builder->full)
+		return false;
+	slot_getallattrs(slot);
+	if (slot->tts_isnull[INGEST_XID] || slot->tts_isnull[INGEST_SEQ] ||
+		slot->tts_isnull[EVENT_COLUMNS])
+		elog(ERROR, "event without a position or an id");
+
+	old = MemoryContextSwitchTo(builder->row_context);
+	result = convert_row(builder, slot->tts_values + EVENT_COLUMNS,
+						 slot->tts_isnull + EVENT_COLUMNS);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(builder->row_context);
+
+	if (result == ROW_NO_ROOM)
+	{
+		builder->full = true;
+		return false;
+	}
+	if (result == ROW_CONVERTED)
+		keep_row(builder);
+	else
+		refuse_row(builder, slot->tts_values);
+	take_row(builder, slot->tts_values);
+	return !builder->full;
+}
+
+/*
+ * Stored sizes are looked at before anything is detoasted, so that a text of
+ * 1 GB costs no memory to refuse, and a row that does not fit into this batch
+ * is not detoasted twice.
+ */
+static RowResult
+convert_row(BatchBuilder *builder, const Datum *values, const bool *isnull)
+{
+	bool		empty = builder->nrows == 0;	/* one event always fits */
+	int64		room = builder->limits.bytes - builder->bytes -
+		builder->row_width;
+	int64		text = 0;
+	int64		json = 0;
+	uint64		nulls = 0;
+
+	for (int i = 0; i < builder->ncolumns; i++)
+	{
+		const BuilderColumn *column = &builder->columns[i];
+
+		if (isnull[i])
+			nulls |= column->bit;
+		else if (!column->has_text)
+			continue;
+		else if (column->ledger->type == TL_TEXT)
+			text += value_stored_size(values[i]);
+		else
+			json += value_stored_size(values[i]);
+	}
+	builder->row_nulls = nulls;
+	if (text + json > builder->limits.event_bytes)
+	{
+		refuse_stored_size(builder, values, isnull);
+		return ROW_REFUSED;
+	}
+
+	/* JSON may take less than its stored size, so it is left out here. */
+	if (!empty && text > room)
+		return ROW_NO_ROOM;
+	if (!convert_values(builder, values, isnull))
+		return ROW_REFUSED;
+	return empty || builder->row_text <= room ? ROW_CONVERTED : ROW_NO_ROOM;
+}
+
+static bool
+convert_values(BatchBuilder *builder, const Datum *values, const bool *isnull)
+{
+	if (unlikely(builder->row_nulls & builder->required))
+		return refuse_null(builder);
+	if (unlikely(builder->nrows == builder->capacity))
+		batch_grow(builder);
+	builder->row_text = 0;
+	builder->row_special = 0;
+	for (int i = 0; i < builder->ncolumns; i++)
+	{
+		BuilderColumn *column = &builder->columns[i];
+
+		if (!isnull[i] && !column->append(builder, column, values[i]))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * A column that stores declare NOT NULL holds a null: somebody dropped the
+ * constraint here.
+ */
+static bool
+refuse_null(BatchBuilder *builder)
+{
+	uint64		missing = builder->row_nulls & builder->required;
+	int			number = pg_rightmost_one_pos64(missing);
+
+	return batch_refuse(builder, "column \"%s\" must not be null",
+						builder->columns[number].ledger->name);
+}
+
+/* Names the largest column. */
+static void
+refuse_stored_size(BatchBuilder *builder, const Datum *values,
+				   const bool *isnull)
+{
+	const char *name = NULL;
+	int64		largest = -1;
+
+	for (int i = 0; i < builder->ncolumns; i++)
+	{
+		const BuilderColumn *column = &builder->columns[i];
+		int64		size;
+
+		if (!column->has_text || isnull[i])
+			continue;
+		size = value_stored_size(values[i]);
+		if (size > largest)
+		{
+			largest = size;
+			name = column->ledger->name;
+		}
+	}
+	batch_refuse_size(builder, name);
+}
+
+static void
+keep_row(BatchBuilder *builder)
+{
+	uint64		nulls = builder->row_nulls;
+
+	for (; nulls != 0; nulls &= nulls - 1)
+		keep_null(builder, &builder->columns[pg_rightmost_one_pos64(nulls)]);
+	if (builder->timestamp != NULL)
+		keep_timestamp(builder);
+	builder->special |= builder->row_special;
+	builder->bytes += builder->row_width + builder->row_text;
+	builder->nrows++;
+}
+
+/* The value's place is filled with zeros, or with an empty text. */
+static void
+keep_null(BatchBuilder *builder, BuilderColumn *column)
+{
+	int32		row = builder->nrows;
+
+	if (unlikely(column->validity == NULL))
+	{
+		Size		size = (builder->capacity + (Size) 7) / 8;
+
+		column->validity = MemoryContextAllocHuge(builder->buffers, size);
+		memset(column->validity, 0xFF, size);
+	}
+	column->validity[row / 8] &= ~(1 << (row % 8));
+	column->null_count++;
+	if (column->has_text)
+		column_offsets(column)[row + 1] = column_offsets(column)[row];
+	else
+		memset(column->values + row * (Size) column->width, 0, column->width);
+}
+
+/* The column is NOT NULL. */
+static void
+keep_timestamp(BatchBuilder *builder)
+{
+	int64		value = ((int64 *) builder->timestamp->values)[builder->nrows];
+
+	if (builder->row_special & builder->timestamp->bit)
+		return;
+	builder->min_timestamp = Min(builder->min_timestamp, value);
+	builder->max_timestamp = Max(builder->max_timestamp, value);
+}
+
+static void
+refuse_row(BatchBuilder *builder, const Datum *values)
+{
+	MemoryContext old = MemoryContextSwitchTo(builder->batch_context);
+	BatchRefusal *refusal = palloc(sizeof(BatchRefusal));
+
+	refusal->event_id = *DatumGetUUIDP(values[EVENT_COLUMNS]);
+	refusal->reason = builder->reason;
+	builder->refusals = lappend(builder->refusals, refusal);
+	MemoryContextSwitchTo(old);
+}
+
+/* From here on the event is this batch's, kept or refused. */
+static void
+take_row(BatchBuilder *builder, const Datum *values)
+{
+	const pg_uuid_t *event_id = DatumGetUUIDP(values[EVENT_COLUMNS]);
+	FullTransactionId xid = DatumGetFullTransactionId(values[INGEST_XID]);
+
+	builder->last.xid = U64FromFullTransactionId(xid);
+	builder->last.seq = DatumGetInt64(values[INGEST_SEQ]);
+	builder->checksum = batch_checksum_add(builder->checksum, event_id);
+	builder->taken++;
+	builder->full = builder->taken >= builder->limits.rows ||
+		builder->bytes >= builder->limits.bytes;
+}

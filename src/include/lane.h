@@ -1,0 +1,80 @@
+/*-------------------------------------------------------------------------
+ *
+ * lane.h
+ *	  One lane: a process that carries one range at a time of one target.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef TL_LANE_H
+#define TL_LANE_H
+
+#include "queue.h"
+#include "session.h"
+#include "shmem.h"
+#include "target.h"
+
+typedef struct Lane
+{
+	/* For life. */
+	LaneSlot   *slot;
+	TargetSlot *shared;			/* what the target's lanes share */
+	Target	   *target;
+	Queue		queue;
+	MemoryContext mcxt;
+	MemoryContext part_mcxt;	/* reset with each part */
+	MemoryContext attempt_mcxt; /* reset with each attempt */
+
+	/* While the target is open. */
+	Session    *session;		/* NULL: not open */
+	bool		inspected;		/* the store has been looked at */
+	int32		version;		/* of the columns that are sent */
+	const LedgerColumn **columns;
+	int			ncolumns;
+	BatchBuilder *builder;		/* NULL: columns are to be chosen */
+	MemoryContext builder_mcxt;
+
+	/* Where the lane stands. */
+	LanePhase	phase;
+	TimestampTz retry_at;		/* nothing is tried before */
+	TimestampTz held_retry_at;	/* held events are not sent alone before */
+	TimestampTz claim_at;		/* a smaller claim waits for company */
+	int32		attempts;		/* failed in a row */
+	bool		look_first;		/* at the store, before there is work */
+	bool		recovered;		/* the row's part may have been attempted by a
+								 * predecessor, or before an error */
+	bool		claim_was_full; /* there is probably more */
+	int32		split_rows;		/* limit learnt from TL_SPLIT; 0: none */
+
+	/* The part that is on its way; NULL: none is built. */
+	Part	   *part;
+	TlBatch		whole;
+	Attempt    *attempt;		/* NULL: to be selected */
+	TlHistory	attempt_base;	/* what its history falls back to */
+	TimestampTz attempt_at;		/* of the first one under its token */
+	Settlement	settlement;
+
+	/* What has been reported. */
+	bool		failing;
+	char		reported[160];	/* cause, code and beginning of the message */
+} Lane;
+
+/* lane.c */
+extern PGDLLEXPORT void tl_lane_main(Datum main_arg);
+extern void lane_set_phase(Lane *lane, LanePhase phase);
+extern void lane_exit(Lane *lane, LaneExit reason);
+
+/* lane_cycle.c: the edges of the state machine. */
+extern bool lane_cycle(Lane *lane);	/* false: nothing to do for now */
+extern void lane_restart_range(Lane *lane);
+
+/* lane_target.c: opens the target, looks at the store, makes its table. */
+extern bool lane_target_ready(Lane *lane);
+extern void lane_target_close(Lane *lane, bool retire);
+extern void lane_drop_builder(Lane *lane);
+
+/* lane_report.c: failure and recovery, told once. */
+extern void lane_failed(Lane *lane, const TlVerdict *verdict);
+extern void lane_failed_config(Lane *lane, TlCause cause, const char *fmt,...) pg_attribute_printf(3, 4);
+extern void lane_succeeded(Lane *lane);
+
+#endif							/* TL_LANE_H */

@@ -1,0 +1,198 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue.h
+ *	  The ledger as a queue: claim, read, settle.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef TL_QUEUE_H
+#define TL_QUEUE_H
+
+#include "batch.h"
+#include "nodes/pg_list.h"
+#include "storage/itemptr.h"
+#include "utils/timestamp.h"
+#include "window.h"
+
+/* A range of the queue: rows visible in to, not in from, in (first, last]. */
+typedef struct QueueRange
+{
+	bool		claimed;
+	Datum		from;			/* pg_snapshot */
+	Datum		to;
+	QueuePosition first;		/* exclusive */
+	QueuePosition done;			/* settled up to here, inclusive */
+	QueuePosition last;			/* inclusive */
+	int32		rows;
+	int32		done_rows;
+	TlHistory	history;		/* TL_FRESH, or TL_OVERLAP */
+} QueueRange;
+
+/* The part of the range that is on its way: (done, last]. */
+typedef struct QueuePart
+{
+	bool		durable;		/* its token is in the lane's row */
+	QueuePosition last;
+	int32		rows;			/* events in its batch */
+	uint64		checksum;		/* over the ids of the events taken */
+	pg_uuid_t	token;
+	TlHistory	history;		/* TL_FRESH: this token's is the first attempt
+								 * with any of its events */
+	TimestampTz started_at;
+} QueuePart;
+
+/* What the row of token_ledger.lane says; the truth is the row. */
+typedef struct LaneRow
+{
+	QueueRange	range;
+	QueuePart	part;
+	List	   *held;			/* of pg_uuid_t *: refused alone, to be judged
+								 * again together with later events */
+	bytea	   *state;			/* the backend's; NULL: none */
+	int32		state_timeline;
+} LaneRow;
+
+typedef struct Queue			/* one lane's view of one target */
+{
+	MemoryContext mcxt;
+	const char *target;			/* name */
+	int32		target_id;
+	Oid			ledger;			/* token_ledger.token_ledger_events */
+	int32		lane;
+	int64		epoch;
+	int32		timeline;
+	int64		system_identifier;
+	bool		new_target;		/* this open made its row */
+	pg_uuid_t	ledger_id;
+	ItemPointerData target_tid; /* hints; the keys decide */
+	ItemPointerData lane_tid;
+	LaneRow		row;			/* lives in row_mcxt */
+	MemoryContext row_mcxt;
+	MemoryContext spare_mcxt;
+	bool		paused;			/* no claims */
+	bool		halted;			/* suspended or stopped: nothing is sent */
+	int32		ledger_version; /* 100 * major + minor */
+	WindowSnapshot *last_look;	/* of the last look that found nothing new */
+} Queue;
+
+typedef struct DeadLetter
+{
+	pg_uuid_t	event_id;
+	const char *reason;
+	const char *code;			/* NULL: none */
+} DeadLetter;
+
+/* What a settled part adds to the lane's totals, and takes from the queue. */
+typedef struct Settlement
+{
+	bool		part_done;		/* done moves to the part's last position */
+	int32		taken;			/* events of the range the part took */
+	int64		forwarded;
+	int64		rows_new;
+	int64		batches;
+	int64		bytes;
+	int64		retries;
+	int64		unknowns;
+	int64		resolves;
+	List	   *dead;			/* of DeadLetter * */
+	List	   *held;			/* of pg_uuid_t *; replaces the row's */
+	const void *state;			/* NULL: leave the backend's state */
+	Size		state_len;
+	pg_uuid_t	last_event;		/* of the forwarded ones */
+} Settlement;
+
+struct Target;
+
+typedef enum QueueOpen
+{
+	QUEUE_OPEN,
+	QUEUE_NO_EXTENSION,
+	QUEUE_BUSY					/* another process still owns the lane */
+} QueueOpen;
+
+/*
+ * Takes over the lane: makes the target's and the lane's row if need be,
+ * takes the lane's advisory lock, increments its epoch, reads its row.  Runs
+ * its own transaction, as every function below.
+ */
+extern QueueOpen queue_open(Queue *queue, const struct Target *target,
+							int32 lane);
+
+/* Reads the lane's row again; false: another process has taken it over. */
+extern bool queue_reload(Queue *queue);
+
+/* Is there an event to claim?  Writes nothing. */
+extern bool queue_look(Queue *queue);
+
+/*
+ * Claims at most rows events; false: there were none.  If the range fits into
+ * one part of part_rows, its part is durable with the claim.
+ */
+extern bool queue_claim(Queue *queue, int32 rows, int32 part_rows);
+
+/*
+ * Settles, and claims the next range in the same transaction if claim_rows is
+ * not 0.  false: the lane was lost, nothing was written.
+ */
+extern bool queue_settle(Queue *queue, const Settlement *settlement,
+						 int32 claim_rows, int32 part_rows);
+
+/* Makes a part, or another token for it, durable; false: the lane was lost. */
+extern bool queue_begin_part(Queue *queue, const QueuePart *part);
+
+/* Makes the backend's state durable; false: the lane was lost. */
+extern bool queue_save_state(Queue *queue, const void *state, Size len);
+
+/* Puts every later part of the range under the suspicion of overlap. */
+extern bool queue_distrust_range(Queue *queue);
+
+/*
+ * Reads the held events and then the range from its done position up to
+ * upto; returns how many events of the range were taken.
+ */
+extern int32 queue_read(Queue *queue, BatchBuilder *builder,
+						const LedgerColumn *const *columns, int ncolumns,
+						QueuePosition upto);
+
+/* Drops the reading statement, as the ledger's columns have changed. */
+extern void queue_forget_columns(Queue *queue);
+
+/* The position after every other. */
+extern QueuePosition queue_end(void);
+
+/* The target's row: state, and what inspect found. */
+extern void queue_report_error(Queue *queue, const char *cause,
+							   const char *code, const char *message);
+extern void queue_report_recovery(Queue *queue);
+extern void queue_report_remote(Queue *queue, int32 version,
+								const char *guarantee,
+								const char *differences,
+								TimestampTz keeps_from);
+extern void queue_retire(Queue *queue);
+
+/* Highest lane that holds a range or held events, plus one. */
+extern int32 queue_lanes_needed(Queue *queue);
+
+/* Between the two halves of the queue: open and steady state. */
+extern void copy_lane_row(LaneRow *row, MemoryContext mcxt);
+extern void queue_adopt_row(Queue *queue, const LaneRow *row);
+
+/* Rows between two positions of a window: queue_walk.c */
+typedef struct QueueWalk
+{
+	int32		rows;
+	QueuePosition last;
+	uint64		checksum;
+} QueueWalk;
+
+extern void walk_window(Datum from, Datum to, const WindowSnapshot *previous,
+						QueuePosition after, int32 rows, QueueWalk *walk);
+extern void read_window(Datum from, Datum to, QueuePosition after,
+						QueuePosition upto, BatchBuilder *builder,
+						const LedgerColumn *const *columns, int ncolumns);
+extern void read_events(List *event_ids, BatchBuilder *builder,
+						const LedgerColumn *const *columns, int ncolumns);
+extern void forget_read_plans(void);
+extern WindowSnapshot *parse_snapshot(Datum snapshot);
+
+#endif							/* TL_QUEUE_H */

@@ -1,0 +1,63 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_sql.h
+ *	  The statements on the rows of target, lane and dead_letter.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef TL_QUEUE_SQL_H
+#define TL_QUEUE_SQL_H
+
+#include "executor/spi.h"
+
+typedef enum QueueStatement
+{
+	/* On one row, found by its TID, with the key as fallback. */
+	Q_LOCK_TARGET,
+	Q_LOOK_TARGET,
+	Q_MOVE_CURSOR,
+	Q_TARGET_ERROR,
+	Q_TARGET_RECOVERY,
+	Q_TARGET_REMOTE,
+	Q_WRITE_LANE,
+	Q_SAVE_STATE,
+	Q_RETIRE_LANE,
+	/* By key alone. */
+	Q_INSERT_TARGET,
+	Q_FIND_TARGET,
+	Q_SET_DESTINATION,
+	Q_SET_WINDOW,
+	Q_SET_TIMELINE,
+	Q_INSERT_LANE,
+	Q_TAKE_LANE,
+	Q_READ_LANE,
+	Q_LANES_NEEDED,
+	Q_DEAD_LETTER,
+	Q_SNAPSHOT,
+	Q_COUNT_VISIBLE,
+	Q_NSTATEMENTS
+} QueueStatement;
+
+typedef struct QueueArgs
+{
+	Datum		values[40];
+	char		nulls[41];
+	int			n;
+} QueueArgs;
+
+extern void arg_add(QueueArgs *args, Datum value);
+extern void arg_add_null(QueueArgs *args);
+extern void arg_add_text(QueueArgs *args, const char *value);	/* NULL: null */
+
+/* Number of rows; SPI_tuptable holds what the statement returns. */
+extern uint64 queue_run(QueueStatement statement, QueueArgs *args);
+
+/* The same by TID first: the first argument is the hint, updated. */
+extern uint64 queue_run_at(QueueStatement statement, ItemPointer tid,
+						   QueueArgs *args);
+
+/* Of the only row returned; column counted from 1. */
+extern Datum queue_value(int column, bool *isnull);
+extern int64 queue_int64(int column, int64 if_null);
+
+#endif							/* TL_QUEUE_SQL_H */

@@ -1,0 +1,60 @@
+/*-------------------------------------------------------------------------
+ *
+ * session.h
+ *	  A target opened in this process: the core's side of the hook table.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef TL_SESSION_H
+#define TL_SESSION_H
+
+#include "part.h"
+#include "queue.h"
+#include "target.h"
+#include "tokenledger_backend.h"
+
+typedef struct Session
+{
+	TlSession	pub;			/* first: backends are handed its address */
+	const Target *target;
+	const TlBackend *backend;
+	Queue	   *queue;			/* NULL: an administrative session */
+	List	   *secrets;		/* of char *: read so far, for redaction */
+	bytea	   *new_state;		/* set_state: durable with the settlement */
+	bool		lost;			/* save_state found the lane taken over */
+	MemoryContext call_mcxt;	/* reset after each callback without batch */
+} Session;
+
+typedef struct Attempt
+{
+	TlBatch		pub;			/* first: backends are handed its address */
+	Part	   *part;
+} Attempt;
+
+/* NULL: verdict says why. */
+extern Session *session_open(const Target *target, TlRole role, Queue *queue,
+							 TlVerdict *verdict);
+extern void session_close(Session *session, bool retire);
+
+/*
+ * The callbacks.  In a lane, what a backend throws becomes TL_UNKNOWN and
+ * *dropped is set: the session is gone.  In an administrative session errors
+ * are thrown on.  A callback that the backend lacks yields TL_REFUSED with
+ * TL_CAUSE_CONFIG.
+ */
+extern TlOutcome session_send(Session *session, Attempt *attempt,
+							  TlVerdict *verdict, bool *dropped);
+extern TlOutcome session_resolve(Session *session, Attempt *attempt,
+								 bool fence, TlVerdict *verdict,
+								 bool *dropped);
+extern TlOutcome session_inspect(Session *session, TlRemote *remote,
+								 TlVerdict *verdict, bool *dropped);
+extern TlOutcome session_migrate(Session *session, const TlMigration *step,
+								 bool up, TlVerdict *verdict, bool *dropped);
+extern TlOutcome session_check_health(Session *session, TlVerdict *verdict);
+
+/* Text for people and for the target's row. */
+extern const char *cause_name(TlCause cause);
+extern const char *guarantee_name(const Session *session);
+
+#endif							/* TL_SESSION_H */

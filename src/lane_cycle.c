@@ -1,0 +1,637 @@
+/*-------------------------------------------------------------------------
+ *
+ * lane_cycle.c
+ *	  Claim, send, settle, resolve: one function for each edge.
+ *
+ * The drawing is in src/README.md.  What must hold, whatever happens between
+ * two lines of this file:
+ *
+ *	- a part's last position, checksum and token are durable in the lane's
+ *	  row before its first attempt;
+ *	- while the outcome of an attempt is unknown, neither its events nor its
+ *	  token change: first resolve, then everything else;
+ *	- an attempt with other events gets another token, and the row says that
+ *	  the part is no longer one attempt (TL_OVERLAP);
+ *	- nothing is sent inside a transaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "compat.h"
+#include "guc.h"
+#include "lane.h"
+#include "lane_transaction.h"
+
+/*
+ * Events refused alone are taken along with the next range, to be judged
+ * again; if nothing at all has landed, at most so many.
+ */
+#define MAX_HELD_WITHOUT_EVIDENCE	100
+
+static bool claim(Lane *lane);
+static bool may_claim(Lane *lane);
+static bool see_work(Lane *lane);
+static void build_part(Lane *lane);
+static void begin_batch(Lane *lane, bool keep_cut);
+static void cut_part(Lane *lane, QueuePart *part, int32 taken,
+					 QueuePosition upto);
+static void keep_unread_held(Lane *lane);
+static bool same_membership(const QueuePart *a, const QueuePart *b);
+static bool make_part_durable(Lane *lane, const QueuePart *part);
+static void refuse_ours(Lane *lane);
+static bool next_attempt(Lane *lane);
+static void first_token(Lane *lane, Attempt *attempt);
+static bool another_token(Lane *lane, Attempt *attempt);
+static bool must_resolve(const Lane *lane);
+static void send_attempt(Lane *lane);
+static void resolve_attempt(Lane *lane);
+static void apply_outcome(Lane *lane, TlOutcome outcome,
+						  const TlVerdict *verdict);
+static void learn_split(Lane *lane, TlOutcome outcome);
+static void retry_later(Lane *lane, const TlVerdict *verdict,
+						TlOutcome outcome);
+static void part_finished(Lane *lane);
+static bool hold_suspects(Lane *lane);
+static void collect(Lane *lane);
+static pg_uuid_t *copy_uuid(const pg_uuid_t *id);
+static void settle(Lane *lane);
+static void forget_part(Lane *lane);
+static void lost(Lane *lane);
+static void after_call(Lane *lane, const TlVerdict *verdict, bool dropped);
+
+bool
+lane_cycle(Lane *lane)
+{
+	if (lane->queue.halted)
+		(void) queue_look(&lane->queue);
+	if (lane->queue.halted || lane->retry_at > GetCurrentTimestamp())
+		return false;
+	if (lane->look_first && !lane_target_ready(lane))
+		return false;
+	lane->look_first = false;
+	if (lane->phase == LANE_IDLE)
+		return claim(lane);
+	if (!lane_target_ready(lane))
+		return false;
+
+	if (lane->part == NULL)
+		build_part(lane);
+	else if (lane->attempt == NULL && !next_attempt(lane))
+		part_finished(lane);
+	else if (lane->phase == LANE_RESOLVE || must_resolve(lane))
+		resolve_attempt(lane);
+	else
+		send_attempt(lane);
+	return true;
+}
+
+/*
+ * After a start, or an error whose reach is not known: the row is the truth,
+ * and its part may have been attempted.
+ */
+void
+lane_restart_range(Lane *lane)
+{
+	forget_part(lane);
+	lane->recovered = lane->queue.row.part.durable;
+	lane_set_phase(lane, lane->queue.row.range.claimed ?
+				   LANE_CLAIMED : LANE_IDLE);
+}
+
+/* IDLE → CLAIMED */
+static bool
+claim(Lane *lane)
+{
+	Target	   *target = lane->target;
+	bool		claimed;
+
+	if (!may_claim(lane))
+		return false;
+	claimed = queue_claim(&lane->queue, target->claim_rows,
+						  target->batch_rows);
+	lane->claim_was_full = claimed &&
+		lane->queue.row.range.rows >= target->claim_rows;
+	lane->claim_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												 target->flush_interval_ms);
+	if (lane->claim_was_full)
+		wake_lanes(MyDatabaseId, false);
+	if (!claimed && lane->queue.row.held == NIL)
+		return false;
+	lane_set_phase(lane, LANE_CLAIMED);
+	return true;
+}
+
+/* Is there something, and is it time? */
+static bool
+may_claim(Lane *lane)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		held = lane->queue.row.held != NIL;
+	bool		flush = pg_atomic_exchange_u32(&lane->slot->flush, 0) != 0;
+
+	if (lane->slot->lane >= lane->target->lanes && !held)
+		return false;
+	if (!flush && !lane->claim_was_full && lane->claim_at > now)
+		return false;
+	return see_work(lane) || (held && lane->held_retry_at <= now);
+}
+
+/* NB: first say that we sleep, then look: a commit in between wakes us. */
+static bool
+see_work(Lane *lane)
+{
+	bool		found;
+
+	pg_atomic_write_u32(&lane->slot->sleeping, 1);
+	pg_memory_barrier();
+	found = queue_look(&lane->queue);
+	if (found)
+		pg_atomic_write_u32(&lane->slot->sleeping, 0);
+	return found;
+}
+
+/* CLAIMED: reads the next part of the range. */
+static void
+build_part(Lane *lane)
+{
+	Queue	   *queue = &lane->queue;
+	bool		again = lane->recovered && queue->row.part.durable;
+	QueuePosition upto = again ? queue->row.part.last : queue_end();
+	QueuePart	part = {0};
+	int32		taken;
+
+	forget_part(lane);
+	begin_batch(lane, again);
+	if (!again && queue->row.range.claimed)
+		upto = queue->row.range.last;
+	taken = queue_read(queue, lane->builder, lane->columns, lane->ncolumns,
+					   upto);
+	MemoryContextSwitchTo(lane->part_mcxt);
+	batch_finish(lane->builder, &lane->whole);
+	cut_part(lane, &part, taken, upto);
+	keep_unread_held(lane);
+	lane->settlement.taken = taken;
+
+	if (again && !same_membership(&part, &queue->row.part))
+	{
+		if (!queue_distrust_range(queue))
+			return lost(lane);
+		again = false;
+	}
+	lane->attempt_base = again ? queue->row.part.history :
+		queue->row.range.history;
+	lane->recovered = again;
+	if (!make_part_durable(lane, &part))
+		return lost(lane);
+	lane->part = part_create(lane->whole.nrows);
+	refuse_ours(lane);
+}
+
+static void
+begin_batch(Lane *lane, bool keep_cut)
+{
+	const TlBackend *backend = lane->target->backend;
+	BatchLimits limits = {
+		.rows = lane->target->batch_rows,
+		.bytes = lane->target->batch_bytes,
+		.event_bytes = lane->target->max_event_bytes
+	};
+
+	if (backend->max_rows > 0)
+		limits.rows = Min(limits.rows, backend->max_rows);
+	if (lane->split_rows > 0)
+		limits.rows = Min(limits.rows, lane->split_rows);
+	if (backend->max_bytes > 0)
+		limits.bytes = Min(limits.bytes, backend->max_bytes);
+	if (keep_cut)
+		limits.rows = Max(limits.rows, lane->queue.row.part.rows);
+	batch_begin(lane->builder, &limits);
+}
+
+/*
+ * Where the part ends.  Events that have vanished behind its last one belong
+ * to it, unless a limit has cut it.
+ */
+static void
+cut_part(Lane *lane, QueuePart *part, int32 taken, QueuePosition upto)
+{
+	Queue	   *queue = &lane->queue;
+
+	part->last = upto;
+	if (!queue->row.range.claimed)
+		part->last = queue_end();
+	else if (batch_full(lane->builder))
+		part->last = taken > 0 ? batch_last(lane->builder) :
+			queue->row.range.done;
+	part->rows = batch_taken(lane->builder);
+	part->checksum = batch_checksum(lane->builder);
+	part->history = queue->row.range.history;
+	part->started_at = GetCurrentTimestamp();
+	lane_random_uuid(&part->token);
+}
+
+/* A limit may have left held events unread: they stay held. */
+static void
+keep_unread_held(Lane *lane)
+{
+	ListCell   *lc;
+
+	if (!batch_full(lane->builder))
+		return;
+	foreach(lc, lane->queue.row.held)
+	{
+		const pg_uuid_t *id = lfirst(lc);
+		bool		read = false;
+
+		for (int32 row = 0; row < lane->whole.nrows && !read; row++)
+			read = memcmp(id, &lane->whole.event_ids[row], UUID_LEN) == 0;
+		if (!read)
+			lane->settlement.held = lappend(lane->settlement.held,
+											copy_uuid(id));
+	}
+}
+
+/* NB: an event that we refuse now may have been sent under another limit. */
+static bool
+same_membership(const QueuePart *a, const QueuePart *b)
+{
+	return a->last.xid == b->last.xid && a->last.seq == b->last.seq &&
+		a->rows == b->rows && a->checksum == b->checksum;
+}
+
+/* Keeps the row's token where the row's part is this one. */
+static bool
+make_part_durable(Lane *lane, const QueuePart *part)
+{
+	const QueuePart *row = &lane->queue.row.part;
+
+	if (row->durable && same_membership(part, row) &&
+		batch_refusals(lane->builder) == NIL &&
+		(lane->recovered || row->history == part->history))
+		return true;
+	if (lane->recovered)
+	{
+		lane->recovered = false;
+		lane->attempt_base = TL_OVERLAP;
+		return queue_distrust_range(&lane->queue) &&
+			queue_begin_part(&lane->queue, part);
+	}
+	return queue_begin_part(&lane->queue, part);
+}
+
+/* Events that no store is asked to take. */
+static void
+refuse_ours(Lane *lane)
+{
+	ListCell   *lc;
+
+	foreach(lc, batch_refusals(lane->builder))
+	{
+		BatchRefusal *refusal = lfirst(lc);
+		DeadLetter *letter = palloc0(sizeof(DeadLetter));
+
+		letter->event_id = refusal->event_id;
+		letter->reason = pstrdup(refusal->reason);
+		lane->settlement.dead = lappend(lane->settlement.dead, letter);
+	}
+}
+
+/* Selects what is still to be sent; false: nothing is. */
+static bool
+next_attempt(Lane *lane)
+{
+	Part	   *part = lane->part;
+	Attempt    *attempt;
+
+	MemoryContextReset(lane->attempt_mcxt);
+	if (part_select(part) == 0)
+		return false;
+	MemoryContextSwitchTo(lane->attempt_mcxt);
+	attempt = palloc0(sizeof(Attempt));
+	if (part->nselected == part->nrows)
+		attempt->pub = lane->whole;
+	else
+		batch_subset(&lane->whole, part->selected, part->nselected,
+					 &attempt->pub);
+	attempt->pub.struct_size = sizeof(TlBatch);
+	attempt->pub.mcxt = lane->attempt_mcxt;
+	attempt->part = part;
+	lane->attempt = attempt;
+
+	if (part->nselected == part->nrows && lane->settlement.batches == 0)
+		first_token(lane, attempt);
+	else if (!another_token(lane, attempt))
+	{
+		lost(lane);
+		return true;
+	}
+	lane->settlement.batches++;
+	return true;
+}
+
+/* The whole part, under the token that the row has. */
+static void
+first_token(Lane *lane, Attempt *attempt)
+{
+	attempt->pub.token = lane->queue.row.part.token;
+	lane->attempt_at = lane->queue.row.part.started_at;
+	attempt->pub.history = lane->attempt_base;
+	if (lane->recovered && lane->attempt_base == TL_FRESH)
+		attempt->pub.history = TL_SAME_AGAIN;
+	lane->attempt_base = lane->queue.row.range.history;
+}
+
+/* Other events: another token, durable before its first attempt. */
+static bool
+another_token(Lane *lane, Attempt *attempt)
+{
+	QueuePart	part = lane->queue.row.part;
+
+	lane_random_uuid(&part.token);
+	part.history = TL_OVERLAP;
+	part.started_at = GetCurrentTimestamp();
+	attempt->pub.token = part.token;
+	attempt->pub.history = lane->attempt_base;
+	lane->attempt_at = part.started_at;
+	return queue_begin_part(&lane->queue, &part);
+}
+
+/* Does the store's guarantee cover what may have happened before? */
+static bool
+must_resolve(const Lane *lane)
+{
+	const TlSession *session = &lane->session->pub;
+	int64		age;
+
+	if (lane->attempt == NULL || lane->target->backend->resolve == NULL)
+		return false;
+	if (lane->attempt->pub.history == TL_FRESH ||
+		session->guarantee == TL_PER_EVENT)
+		return false;
+	if (session->guarantee == TL_PER_ATTEMPT ||
+		lane->attempt->pub.history == TL_OVERLAP)
+		return true;
+	age = TimestampDifferenceMilliseconds(lane->attempt_at,
+										  GetCurrentTimestamp());
+	return age > session->token_valid_ms;
+}
+
+/* CLAIMED, RETRY → what the verdict says */
+static void
+send_attempt(Lane *lane)
+{
+	TlVerdict	verdict;
+	TlOutcome	outcome;
+	bool		dropped;
+
+	lane->attempt->pub.attempt++;
+	outcome = session_send(lane->session, lane->attempt, &verdict, &dropped);
+	if (dropped)
+		part_forget_marks(lane->part);
+	after_call(lane, &verdict, dropped);
+	if (outcome == TL_OK && verdict.rows_new >= 0)
+		lane->settlement.rows_new += verdict.rows_new;
+	apply_outcome(lane, outcome, &verdict);
+}
+
+/* RESOLVE → CLAIMED, once the store has said what it holds */
+static void
+resolve_attempt(Lane *lane)
+{
+	TlVerdict	verdict;
+	TlOutcome	outcome;
+	bool		dropped;
+
+	lane_set_phase(lane, LANE_RESOLVE);
+	part_forget_marks(lane->part);
+	outcome = session_resolve(lane->session, lane->attempt, true, &verdict,
+							  &dropped);
+	after_call(lane, &verdict, dropped);
+	if (outcome != TL_OK)
+	{
+		part_forget_marks(lane->part);
+		lane_failed(lane, &verdict);
+		return;
+	}
+	lane->settlement.resolves++;
+	part_apply_resolved(lane->part);
+	lane->attempt = NULL;
+	lane->attempt_base = TL_FRESH;
+	lane_succeeded(lane);
+	lane_set_phase(lane, LANE_CLAIMED);
+}
+
+static void
+apply_outcome(Lane *lane, TlOutcome outcome, const TlVerdict *verdict)
+{
+	MemoryContext old = MemoryContextSwitchTo(lane->part_mcxt);
+	const char *reason = pstrdup(verdict->message[0] ? verdict->message :
+								 "refused by the store");
+	bool		marked = lane->part->nmarked > 0;
+
+	learn_split(lane, outcome);
+	if (outcome == TL_UNKNOWN && marked &&
+		lane->target->backend->resolve != NULL)
+		part_forget_marks(lane->part);
+	if (!part_apply(lane->part, outcome, reason))
+		lane->attempt = NULL;
+	MemoryContextSwitchTo(old);
+
+	if (outcome == TL_RETRY || outcome == TL_UNKNOWN)
+		retry_later(lane, verdict, outcome);
+	else
+	{
+		if (outcome == TL_OK)
+			lane_succeeded(lane);
+		lane_set_phase(lane, LANE_CLAIMED);
+	}
+}
+
+/* Halve the batches after a split; double them again as they succeed. */
+static void
+learn_split(Lane *lane, TlOutcome outcome)
+{
+	int32		rows = lane->attempt->pub.nrows;
+
+	if (outcome == TL_SPLIT)
+		lane->split_rows = Max(rows / 2, 1);
+	else if (outcome == TL_OK && lane->split_rows > 0)
+	{
+		lane->split_rows *= 2;
+		if (lane->split_rows >= lane->target->batch_rows)
+			lane->split_rows = 0;
+	}
+}
+
+/*
+ * TL_RETRY promises that no attempt so far can still land, so the history
+ * falls back to what it was before; after TL_UNKNOWN it is another story.
+ */
+static void
+retry_later(Lane *lane, const TlVerdict *verdict, TlOutcome outcome)
+{
+	Attempt    *attempt = lane->attempt;
+
+	lane->settlement.retries++;
+	if (outcome == TL_UNKNOWN)
+		lane->settlement.unknowns++;
+	if (attempt == NULL)
+	{
+		if (outcome == TL_UNKNOWN)
+			lane->attempt_base = TL_OVERLAP;
+	}
+	else if (outcome == TL_RETRY)
+		attempt->pub.history = lane->attempt_base;
+	else if (attempt->pub.history == TL_FRESH)
+		attempt->pub.history = TL_SAME_AGAIN;
+	lane_failed(lane, verdict);
+	lane_set_phase(lane, lane->session != NULL && must_resolve(lane) ?
+				   LANE_RESOLVE : LANE_RETRY);
+}
+
+/* Nothing is pending any more. */
+static void
+part_finished(Lane *lane)
+{
+	if (lane->part->counts[ROW_SUSPECT] > 0 && !hold_suspects(lane))
+	{
+		TlVerdict	verdict = {.struct_size = sizeof(TlVerdict), .cause = TL_CAUSE_DATA};
+
+		snprintf(verdict.message, sizeof(verdict.message),
+				 "the store refuses every event: %s",
+				 lane->part->reasons[0] ? lane->part->reasons[0] : "no reason");
+		part_retry_suspects(lane->part);
+		lane_failed(lane, &verdict);
+		lane_set_phase(lane, LANE_RETRY);
+		return;
+	}
+	collect(lane);
+	settle(lane);
+}
+
+/* false: too many for a store that has taken nothing. */
+static bool
+hold_suspects(Lane *lane)
+{
+	const int32 *counts = lane->part->counts;
+
+	return counts[ROW_LANDED] > 0 ||
+		counts[ROW_SUSPECT] <= MAX_HELD_WITHOUT_EVIDENCE;
+}
+
+/* Counts the fates into the settlement. */
+static void
+collect(Lane *lane)
+{
+	MemoryContext old = MemoryContextSwitchTo(lane->part_mcxt);
+	Settlement *settlement = &lane->settlement;
+	Part	   *part = lane->part;
+
+	settlement->part_done = true;
+	settlement->forwarded = part->counts[ROW_LANDED];
+	settlement->bytes = settlement->forwarded > 0 ?
+		batch_bytes(lane->builder) : 0;
+	for (int32 row = 0; row < part->nrows; row++)
+	{
+		const pg_uuid_t *id = &lane->whole.event_ids[row];
+
+		if (part->fates[row] == ROW_LANDED)
+			settlement->last_event = *id;
+		else if (part->fates[row] == ROW_SUSPECT)
+			settlement->held = lappend(settlement->held, copy_uuid(id));
+		else
+		{
+			DeadLetter *letter = palloc0(sizeof(DeadLetter));
+
+			letter->event_id = *id;
+			letter->reason = part->reasons[row];
+			settlement->dead = lappend(settlement->dead, letter);
+		}
+	}
+	MemoryContextSwitchTo(old);
+}
+
+static pg_uuid_t *
+copy_uuid(const pg_uuid_t *id)
+{
+	pg_uuid_t  *copy = palloc(sizeof(pg_uuid_t));
+
+	*copy = *id;
+	return copy;
+}
+
+/* CLAIMED → IDLE, or CLAIMED again: the settlement is the next claim. */
+static void
+settle(Lane *lane)
+{
+	Settlement *settlement = &lane->settlement;
+	Target	   *target = lane->target;
+	bool		held = settlement->held != NIL;
+	bool		more = lane->claim_was_full && !held &&
+		lane->slot->lane < target->lanes;
+
+	if (lane->session->new_state != NULL)
+	{
+		settlement->state = VARDATA(lane->session->new_state);
+		settlement->state_len = VARSIZE(lane->session->new_state) - VARHDRSZ;
+	}
+	if (!queue_settle(&lane->queue, settlement, more ? target->claim_rows : 0,
+					  target->batch_rows))
+		return lost(lane);
+	if (lane->session->new_state != NULL)
+	{
+		pfree(lane->session->new_state);
+		lane->session->new_state = NULL;
+	}
+	ConditionVariableBroadcast(&tl_shared->settled);
+	forget_part(lane);
+	lane->recovered = false;
+	lane->claim_was_full = lane->queue.row.range.claimed &&
+		lane->queue.row.range.rows >= target->claim_rows;
+	lane_set_phase(lane, lane->queue.row.range.claimed ?
+				   LANE_CLAIMED : LANE_IDLE);
+	if (held)
+	{
+		TlVerdict	verdict = {.struct_size = sizeof(TlVerdict), .cause = TL_CAUSE_DATA};
+
+		strlcpy(verdict.message, "the store refuses events, and has accepted"
+				" none since that would show that they are to blame",
+				sizeof(verdict.message));
+		lane_failed(lane, &verdict);
+		lane->held_retry_at = lane->retry_at;
+		lane->retry_at = 0;
+	}
+}
+
+static void
+forget_part(Lane *lane)
+{
+	lane->part = NULL;
+	lane->attempt = NULL;
+	memset(&lane->settlement, 0, sizeof(lane->settlement));
+	MemoryContextReset(lane->attempt_mcxt);
+	MemoryContextReset(lane->part_mcxt);
+}
+
+/* Another process owns the lane: write nothing, go. */
+static void
+lost(Lane *lane)
+{
+	lane_exit(lane, LANE_EXIT_STOPPED);
+}
+
+/* What every callback may have brought besides its outcome. */
+static void
+after_call(Lane *lane, const TlVerdict *verdict, bool dropped)
+{
+	if (dropped)
+		lane->session = NULL;
+	else if (lane->session->lost)
+		lost(lane);
+	if (dropped || verdict->cause == TL_CAUSE_SCHEMA)
+		lane->inspected = false;
+}

@@ -1,0 +1,656 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue.c
+ *	  The ledger as a queue: claim, read, settle.
+ *
+ * The rules that keep every event, each found by enumerating faults:
+ *
+ *	- The target's row is locked in one statement and the snapshot taken in
+ *	  the next: in the same statement a lane that waited for the lock would
+ *	  store an older snapshot over a newer one.  Windows only move forward.
+ *	- Only lanes take cursor snapshots: a transaction's own id is not among
+ *	  those in progress in its snapshot, so a transaction that has inserted
+ *	  events would pass over them.
+ *	- The cursor moves, and the range is written into the lane's row, in one
+ *	  transaction that is durable before anything is sent.
+ *	- Each write to the lane's row names the epoch of its owner, so that a late
+ *	  predecessor writes nothing.
+ *
+ * queue->row mirrors the lane's row.  A transaction works on a copy that
+ * replaces it after the commit; whoever catches an error calls
+ * queue_reload(), because the commit may have happened.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/uuid.h"
+#include "utils/xid8.h"
+
+#include "compat.h"
+#include "lane_transaction.h"
+#include "queue.h"
+#include "queue_sql.h"
+
+typedef struct Cursor			/* of the target's row */
+{
+	Datum		from;
+	Datum		to;
+	QueuePosition last;
+	bool		stopped;		/* paused, or halted */
+	bool		has_suspect;
+	Datum		suspect_to;
+} Cursor;
+
+static bool settle_and_claim(Queue *queue, const Settlement *settlement,
+							 int32 claim_rows, int32 part_rows);
+static bool claim_into(Queue *queue, LaneRow *row, int32 rows,
+					   int32 part_rows);
+static void advance_to_new_window(Cursor *cursor);
+static void set_range(LaneRow *row, const Cursor *cursor,
+					  QueuePosition first, const QueueWalk *walk,
+					  int32 timeline);
+static void set_whole_part(LaneRow *row, const QueueWalk *walk);
+static void apply_settlement(LaneRow *row, const Settlement *settlement,
+							 int64 *vanished);
+static void write_dead_letters(Queue *queue, List *dead);
+static bool read_cursor(Queue *queue, QueueStatement statement,
+						Cursor *cursor);
+static void move_cursor(Queue *queue, const Cursor *cursor, bool new_window);
+static Datum current_snapshot(void);
+static bool write_lane(Queue *queue, const LaneRow *row,
+					   const Settlement *settlement, int64 vanished);
+static void add_range(QueueArgs *args, const QueueRange *range);
+static void add_part(QueueArgs *args, const QueuePart *part);
+static void add_totals(QueueArgs *args, const Settlement *settlement,
+					   int64 vanished);
+static void add_position(QueueArgs *args, bool valid, QueuePosition position);
+static Datum uuid_array(List *ids);
+static bool is_null_uuid(const pg_uuid_t *uuid);
+static void lane_key(Queue *queue, QueueArgs *args);
+static void target_key(Queue *queue, QueueArgs *args);
+
+bool
+queue_look(Queue *queue)
+{
+	Cursor		cursor;
+	QueueWalk	walk = {0};
+	WindowSnapshot *now = NULL;
+
+	lane_begin();
+	if (read_cursor(queue, Q_LOOK_TARGET, &cursor) && !cursor.stopped)
+	{
+		walk_window(cursor.from, cursor.to, NULL, cursor.last, 1, &walk);
+		if (walk.rows == 0)
+		{
+			Datum		snapshot = current_snapshot();
+			QueuePosition start = {0, -1};
+
+			walk_window(cursor.to, snapshot, queue->last_look, start, 1, &walk);
+			MemoryContextSwitchTo(queue->mcxt);
+			now = parse_snapshot(snapshot);
+		}
+	}
+	lane_commit();
+
+	if (now != NULL && queue->last_look != NULL)
+	{
+		if (queue->last_look->xip)
+			pfree(queue->last_look->xip);
+		pfree(queue->last_look);
+	}
+	if (now != NULL)
+		queue->last_look = now;
+	return walk.rows > 0;
+}
+
+bool
+queue_claim(Queue *queue, int32 rows, int32 part_rows)
+{
+	Settlement	nothing = {0};
+
+	nothing.held = queue->row.held;
+	return settle_and_claim(queue, &nothing, rows, part_rows) &&
+		queue->row.range.claimed;
+}
+
+bool
+queue_settle(Queue *queue, const Settlement *settlement, int32 claim_rows,
+			 int32 part_rows)
+{
+	return settle_and_claim(queue, settlement, claim_rows, part_rows);
+}
+
+bool
+queue_begin_part(Queue *queue, const QueuePart *part)
+{
+	Settlement	nothing = {0};
+	LaneRow		row = queue->row;
+	bool		mine;
+
+	row.part = *part;
+	row.part.durable = true;
+	lane_begin();
+	mine = write_lane(queue, &row, &nothing, 0);
+	lane_commit();
+	if (mine)
+		queue->row = row;
+	return mine;
+}
+
+bool
+queue_distrust_range(Queue *queue)
+{
+	Settlement	nothing = {0};
+	LaneRow		row = queue->row;
+	bool		mine;
+
+	row.range.history = TL_OVERLAP;
+	lane_begin();
+	mine = write_lane(queue, &row, &nothing, 0);
+	lane_commit();
+	if (mine)
+		queue->row = row;
+	return mine;
+}
+
+bool
+queue_save_state(Queue *queue, const void *state, Size len)
+{
+	QueueArgs	args = {0};
+	LaneRow		row = queue->row;
+
+	lane_begin();
+	row.state = lane_bytea(state, len);
+	lane_key(queue, &args);
+	arg_add(&args, PointerGetDatum(row.state));
+	arg_add(&args, Int32GetDatum(queue->timeline));
+	if (queue_run_at(Q_SAVE_STATE, &queue->lane_tid, &args) == 0)
+	{
+		lane_abort();
+		return false;
+	}
+	copy_lane_row(&row, queue->spare_mcxt);
+	lane_commit();
+	queue_adopt_row(queue, &row);
+	return true;
+}
+
+int32
+queue_read(Queue *queue, BatchBuilder *builder,
+		   const LedgerColumn *const *columns, int ncolumns,
+		   QueuePosition upto)
+{
+	QueueRange *range = &queue->row.range;
+	int32		held;
+
+	lane_begin_reading();
+	if (queue->row.held != NIL)
+		read_events(queue->row.held, builder, columns, ncolumns);
+	held = batch_taken(builder);
+	if (range->claimed)
+		read_window(range->from, range->to, range->done, upto, builder,
+					columns, ncolumns);
+	lane_commit();
+	return batch_taken(builder) - held;
+}
+
+void
+queue_forget_columns(Queue *queue)
+{
+	forget_read_plans();
+}
+
+void
+queue_report_error(Queue *queue, const char *cause, const char *code,
+				   const char *message)
+{
+	QueueArgs	args = {0};
+
+	lane_begin();
+	target_key(queue, &args);
+	arg_add_text(&args, cause);
+	arg_add_text(&args, code);
+	arg_add_text(&args, message);
+	queue_run_at(Q_TARGET_ERROR, &queue->target_tid, &args);
+	lane_commit();
+}
+
+void
+queue_report_recovery(Queue *queue)
+{
+	QueueArgs	args = {0};
+
+	lane_begin();
+	target_key(queue, &args);
+	queue_run_at(Q_TARGET_RECOVERY, &queue->target_tid, &args);
+	lane_commit();
+}
+
+void
+queue_report_remote(Queue *queue, int32 version, const char *guarantee,
+					const char *differences, TimestampTz keeps_from)
+{
+	QueueArgs	args = {0};
+
+	lane_begin();
+	target_key(queue, &args);
+	arg_add(&args, Int32GetDatum(version));
+	arg_add_text(&args, guarantee);
+	arg_add_text(&args, differences);
+	if (keeps_from == DT_NOBEGIN)
+		arg_add_null(&args);
+	else
+		arg_add(&args, TimestampTzGetDatum(keeps_from));
+	queue_run_at(Q_TARGET_REMOTE, &queue->target_tid, &args);
+	lane_commit();
+}
+
+void
+queue_retire(Queue *queue)
+{
+	QueueArgs	args = {0};
+
+	lane_begin();
+	lane_key(queue, &args);
+	queue_run_at(Q_RETIRE_LANE, &queue->lane_tid, &args);
+	lane_commit();
+}
+
+int32
+queue_lanes_needed(Queue *queue)
+{
+	QueueArgs	args = {0};
+	int32		needed;
+
+	lane_begin();
+	arg_add(&args, Int32GetDatum(queue->target_id));
+	queue_run(Q_LANES_NEEDED, &args);
+	needed = (int32) queue_int64(1, 0);
+	lane_commit();
+	return needed;
+}
+
+/*
+ * The only transaction of the steady state: the part that was sent is taken
+ * off the range, its dead letters are written, and the next range is claimed.
+ */
+static bool
+settle_and_claim(Queue *queue, const Settlement *settlement, int32 claim_rows,
+				 int32 part_rows)
+{
+	LaneRow		row = queue->row;
+	int64		vanished = 0;
+	bool		mine = true;
+	bool		claimed = false;
+
+	lane_begin();
+	apply_settlement(&row, settlement, &vanished);
+	write_dead_letters(queue, settlement->dead);
+	if (claim_rows > 0 && !row.range.claimed)
+		claimed = claim_into(queue, &row, claim_rows, part_rows);
+	if (claimed || settlement->part_done || settlement->held != queue->row.held)
+		mine = write_lane(queue, &row, settlement, vanished);
+	if (!mine)
+	{
+		lane_abort();
+		return false;
+	}
+	copy_lane_row(&row, queue->spare_mcxt);
+	lane_commit();
+	queue_adopt_row(queue, &row);
+	return true;
+}
+
+/* Moves what the row points to out of the transaction's memory. */
+void
+copy_lane_row(LaneRow *row, MemoryContext mcxt)
+{
+	MemoryContext old = MemoryContextSwitchTo(mcxt);
+	List	   *held = NIL;
+	ListCell   *lc;
+
+	if (row->range.claimed)
+	{
+		row->range.from = datumCopy(row->range.from, false, -1);
+		row->range.to = datumCopy(row->range.to, false, -1);
+	}
+	foreach(lc, row->held)
+	{
+		pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
+
+		*id = *(pg_uuid_t *) lfirst(lc);
+		held = lappend(held, id);
+	}
+	row->held = held;
+	if (row->state != NULL)
+		row->state = (bytea *) DatumGetPointer(datumCopy(PointerGetDatum(row->state),
+														 false, -1));
+	MemoryContextSwitchTo(old);
+}
+
+/* The row in the spare context becomes the mirror. */
+void
+queue_adopt_row(Queue *queue, const LaneRow *row)
+{
+	MemoryContext old = queue->row_mcxt;
+
+	queue->row = *row;
+	queue->row_mcxt = queue->spare_mcxt;
+	queue->spare_mcxt = old;
+	MemoryContextReset(old);
+}
+
+/* Claims into row; the target's row stays locked until the commit. */
+static bool
+claim_into(Queue *queue, LaneRow *row, int32 rows, int32 part_rows)
+{
+	Cursor		cursor;
+	QueueWalk	walk;
+	QueuePosition first;
+	bool		new_window = false;
+
+	if (!read_cursor(queue, Q_LOCK_TARGET, &cursor) || cursor.stopped)
+		return false;
+	walk_window(cursor.from, cursor.to, NULL, cursor.last, rows, &walk);
+	if (walk.rows == 0)
+	{
+		advance_to_new_window(&cursor);
+		new_window = true;
+		walk_window(cursor.from, cursor.to, NULL, cursor.last, rows, &walk);
+	}
+	if (walk.rows == 0)
+		return false;
+	first = cursor.last;
+	cursor.last = walk.last;
+	move_cursor(queue, &cursor, new_window);
+	set_range(row, &cursor, first, &walk, queue->timeline);
+	if (walk.rows <= part_rows && row->held == NIL)
+		set_whole_part(row, &walk);
+	return true;
+}
+
+/* NB: after the statement that locked the target's row, never in it. */
+static void
+advance_to_new_window(Cursor *cursor)
+{
+	Datum		snapshot = current_snapshot();
+
+	if (!window_covers(parse_snapshot(snapshot), parse_snapshot(cursor->to)))
+		elog(ERROR, "a snapshot window would move backward");
+	cursor->from = cursor->to;
+	cursor->to = snapshot;
+	cursor->last.xid = 0;
+	cursor->last.seq = -1;
+}
+
+static void
+set_range(LaneRow *row, const Cursor *cursor, QueuePosition first,
+		  const QueueWalk *walk, int32 timeline)
+{
+	QueueRange *range = &row->range;
+
+	range->claimed = true;
+	range->from = cursor->from;
+	range->to = cursor->to;
+	range->first = range->done = first;
+	range->last = walk->last;
+	range->rows = walk->rows;
+	range->done_rows = 0;
+	range->history = TL_FRESH;
+	if (cursor->has_suspect &&
+		!window_covers(parse_snapshot(cursor->from),
+					   parse_snapshot(cursor->suspect_to)))
+		range->history = TL_OVERLAP;
+	row->state_timeline = timeline;
+	memset(&row->part, 0, sizeof(row->part));
+}
+
+/* The cut is known: the range is one part. */
+static void
+set_whole_part(LaneRow *row, const QueueWalk *walk)
+{
+	QueuePart  *part = &row->part;
+
+	part->durable = true;
+	part->last = walk->last;
+	part->rows = walk->rows;
+	part->checksum = walk->checksum;
+	part->history = row->range.history;
+	part->started_at = GetCurrentTimestamp();
+	lane_random_uuid(&part->token);
+}
+
+static void
+apply_settlement(LaneRow *row, const Settlement *settlement, int64 *vanished)
+{
+	row->held = settlement->held;
+	if (settlement->state != NULL)
+		row->state = lane_bytea(settlement->state, settlement->state_len);
+	if (!settlement->part_done)
+		return;
+	if (row->range.claimed)
+	{
+		QueueRange *range = &row->range;
+
+		range->done = row->part.last;
+		range->done_rows += settlement->taken;
+		if (range->done.xid == range->last.xid &&
+			range->done.seq == range->last.seq)
+		{
+			*vanished = range->rows - range->done_rows;
+			memset(range, 0, sizeof(*range));
+		}
+	}
+	memset(&row->part, 0, sizeof(row->part));
+}
+
+static void
+write_dead_letters(Queue *queue, List *dead)
+{
+	ListCell   *lc;
+
+	foreach(lc, dead)
+	{
+		DeadLetter *letter = lfirst(lc);
+		QueueArgs	args = {0};
+
+		arg_add(&args, Int32GetDatum(queue->target_id));
+		arg_add(&args, UUIDPGetDatum(&letter->event_id));
+		arg_add_text(&args, letter->reason);
+		arg_add_text(&args, letter->code && letter->code[0] ? letter->code : NULL);
+		queue_run(Q_DEAD_LETTER, &args);
+	}
+}
+
+/* false: the target's row is gone, or not prepared. */
+static bool
+read_cursor(Queue *queue, QueueStatement statement, Cursor *cursor)
+{
+	QueueArgs	args = {0};
+	bool		isnull;
+	char	   *state;
+
+	target_key(queue, &args);
+	if (queue_run_at(statement, &queue->target_tid, &args) == 0)
+		return false;
+	cursor->from = queue_value(2, &isnull);
+	if (isnull)
+		return false;
+	cursor->to = queue_value(3, &isnull);
+	cursor->last.xid = (uint64) queue_int64(4, 0);
+	cursor->last.seq = queue_int64(5, -1);
+	cursor->suspect_to = queue_value(8, &isnull);
+	cursor->has_suspect = !isnull;
+	state = TextDatumGetCString(queue_value(7, &isnull));
+	queue->paused = DatumGetBool(queue_value(6, &isnull));
+	queue->halted = strcmp(state, "suspended") == 0 ||
+		strcmp(state, "stopped") == 0;
+	cursor->stopped = queue->paused || queue->halted;
+	return true;
+}
+
+static void
+move_cursor(Queue *queue, const Cursor *cursor, bool new_window)
+{
+	QueueArgs	args = {0};
+
+	target_key(queue, &args);
+	arg_add(&args, cursor->from);
+	arg_add(&args, cursor->to);
+	add_position(&args, true, cursor->last);
+	arg_add(&args, BoolGetDatum(new_window));
+	if (queue_run_at(Q_MOVE_CURSOR, &queue->target_tid, &args) == 0)
+		elog(ERROR, "the row of target \"%s\" has vanished", queue->target);
+}
+
+static Datum
+current_snapshot(void)
+{
+	QueueArgs	args = {0};
+	bool		isnull;
+
+	queue_run(Q_SNAPSHOT, &args);
+	return queue_value(1, &isnull);
+}
+
+/* false: another process has taken the lane over. */
+static bool
+write_lane(Queue *queue, const LaneRow *row, const Settlement *settlement,
+		   int64 vanished)
+{
+	QueueArgs	args = {0};
+
+	lane_key(queue, &args);
+	add_range(&args, &row->range);
+	add_part(&args, &row->part);
+	if (row->held == NIL)
+		arg_add_null(&args);
+	else
+		arg_add(&args, uuid_array(row->held));
+	if (row->state == NULL)
+		arg_add_null(&args);
+	else
+		arg_add(&args, PointerGetDatum(row->state));
+	arg_add(&args, Int32GetDatum(row->state_timeline));
+	add_totals(&args, settlement, vanished);
+	if (is_null_uuid(&settlement->last_event))
+		arg_add_null(&args);
+	else
+		arg_add(&args, UUIDPGetDatum(&settlement->last_event));
+	return queue_run_at(Q_WRITE_LANE, &queue->lane_tid, &args) > 0;
+}
+
+static void
+add_range(QueueArgs *args, const QueueRange *range)
+{
+	if (range->claimed)
+	{
+		arg_add_text(args, "window");
+		arg_add(args, range->from);
+		arg_add(args, range->to);
+	}
+	else
+	{
+		arg_add_null(args);
+		arg_add_null(args);
+		arg_add_null(args);
+	}
+	add_position(args, range->claimed, range->first);
+	add_position(args, range->claimed, range->done);
+	add_position(args, range->claimed, range->last);
+	arg_add(args, Int32GetDatum(range->rows));
+	arg_add(args, Int32GetDatum(range->done_rows));
+	arg_add(args, Int16GetDatum(range->history));
+}
+
+static void
+add_part(QueueArgs *args, const QueuePart *part)
+{
+	add_position(args, part->durable, part->last);
+	if (!part->durable)
+	{
+		for (int i = 0; i < 5; i++)
+			arg_add_null(args);
+		return;
+	}
+	arg_add(args, Int32GetDatum(part->rows));
+	arg_add(args, Int64GetDatum((int64) part->checksum));
+	arg_add(args, UUIDPGetDatum(&part->token));
+	arg_add(args, Int16GetDatum(part->history));
+	arg_add(args, TimestampTzGetDatum(part->started_at));
+}
+
+static void
+add_totals(QueueArgs *args, const Settlement *settlement, int64 vanished)
+{
+	arg_add(args, Int64GetDatum(settlement->forwarded));
+	arg_add(args, Int64GetDatum(settlement->rows_new));
+	arg_add(args, Int64GetDatum(list_length(settlement->dead)));
+	arg_add(args, Int64GetDatum(vanished));
+	arg_add(args, Int64GetDatum(settlement->batches));
+	arg_add(args, Int64GetDatum(settlement->bytes));
+	arg_add(args, Int64GetDatum(settlement->retries));
+	arg_add(args, Int64GetDatum(settlement->unknowns));
+	arg_add(args, Int64GetDatum(settlement->resolves));
+}
+
+static void
+add_position(QueueArgs *args, bool valid, QueuePosition position)
+{
+	if (valid)
+	{
+		arg_add(args, UInt64GetDatum(position.xid));
+		arg_add(args, Int64GetDatum(position.seq));
+	}
+	else
+	{
+		arg_add_null(args);
+		arg_add_null(args);
+	}
+}
+
+static Datum
+uuid_array(List *ids)
+{
+	Datum	   *values = palloc(sizeof(Datum) * list_length(ids));
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, ids)
+		values[n++] = UUIDPGetDatum((pg_uuid_t *) lfirst(lc));
+	return PointerGetDatum(construct_array(values, n, UUIDOID, UUID_LEN, false,
+										   TYPALIGN_CHAR));
+}
+
+static bool
+is_null_uuid(const pg_uuid_t *uuid)
+{
+	static const pg_uuid_t zero = {{0}};
+
+	return memcmp(uuid, &zero, sizeof(zero)) == 0;
+}
+
+/* The first arguments of a statement on the lane's row; the first is a TID. */
+static void
+lane_key(Queue *queue, QueueArgs *args)
+{
+	arg_add_null(args);
+	arg_add(args, Int32GetDatum(queue->target_id));
+	arg_add(args, Int16GetDatum(queue->lane));
+	arg_add(args, Int64GetDatum(queue->epoch));
+}
+
+static void
+target_key(Queue *queue, QueueArgs *args)
+{
+	arg_add_null(args);
+	arg_add(args, Int32GetDatum(queue->target_id));
+}

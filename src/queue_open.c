@@ -1,0 +1,348 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_open.c
+ *	  A lane takes its place: which ledger this is, which target, which lane.
+ *
+ * Everything happens in one transaction under the lock of the target's row.
+ *
+ *	- A row of this cluster and database is made where there is none.  Where
+ *	  another cluster's or database's row has the name, this database is a
+ *	  copy (a template copy, a restored dump), and a copy must not forward as
+ *	  the original: the new row is suspended until adopt().
+ *	- pg_upgrade is no copy: it keeps the transaction id of the row in
+ *	  instance_local, which a dump does not even contain.
+ *	- A new timeline may have lost settlements: everything visible now and not
+ *	  settled is suspected to be in the store already.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "compat.h"
+#include "instance.h"
+#include "lane_transaction.h"
+#include "queue.h"
+#include "queue_sql.h"
+#include "target.h"
+
+/* Fourth field of the advisory lock: SQL functions use 1 and 2. */
+#define LANE_LOCK_CLASS		0x544C
+
+static bool become_extension_owner(void);
+static void find_target(Queue *queue, bool start_now);
+static void check_destination(Queue *queue, const Target *target);
+static void start_window(Queue *queue, bool start_now, const char *request);
+static void suspect_everything(Queue *queue);
+static Datum snapshot_now(void);
+static bool take_lane(Queue *queue);
+static void read_lane(Queue *queue, LaneRow *row);
+static void read_range(QueueRange *range);
+static void read_part(QueuePart *part);
+static QueuePosition read_position(int column);
+static List *read_uuids(int column);
+static void find_ledger(Queue *queue);
+
+QueueOpen
+queue_open(Queue *queue, const Target *target, int32 lane)
+{
+	LaneRow		row = {0};
+
+	queue->target = target->name;
+	queue->lane = lane;
+	lane_begin();
+	if (!become_extension_owner())
+	{
+		lane_commit();
+		return QUEUE_NO_EXTENSION;
+	}
+	instance_check(&queue->ledger_id, &queue->system_identifier,
+				   &queue->timeline);
+	find_target(queue, target->start_now);
+	check_destination(queue, target);
+	if (!take_lane(queue))
+	{
+		lane_commit();
+		return QUEUE_BUSY;
+	}
+	find_ledger(queue);
+	read_lane(queue, &row);
+	copy_lane_row(&row, queue->spare_mcxt);
+	lane_commit();
+	queue_adopt_row(queue, &row);
+	return QUEUE_OPEN;
+}
+
+bool
+queue_reload(Queue *queue)
+{
+	LaneRow		row = {0};
+	int64		epoch = queue->epoch;
+
+	lane_begin();
+	if (!become_extension_owner())
+	{
+		lane_commit();
+		return false;
+	}
+	find_ledger(queue);
+	read_lane(queue, &row);
+	copy_lane_row(&row, queue->spare_mcxt);
+	lane_commit();
+	queue_adopt_row(queue, &row);
+	return queue->epoch == epoch;
+}
+
+/* false: the extension is not there (any more). */
+static bool
+become_extension_owner(void)
+{
+	bool		isnull;
+
+	if (!OidIsValid(get_extension_oid("tokenledger", true)))
+		return false;
+	SPI_execute("SELECT extowner FROM pg_catalog.pg_extension"
+				" WHERE extname OPERATOR(pg_catalog.=) 'tokenledger'", true, 1);
+	if (SPI_processed == 0)
+		return false;
+	SetUserIdAndSecContext(DatumGetObjectId(queue_value(1, &isnull)), 0);
+	return true;
+}
+
+static void
+find_target(Queue *queue, bool start_now)
+{
+	QueueArgs	args = {0};
+	bool		isnull;
+	bool		without_window;
+	char	   *request;
+
+	arg_add(&args, Int64GetDatum(queue->system_identifier));
+	arg_add(&args, ObjectIdGetDatum(MyDatabaseId));
+	arg_add_text(&args, queue->target);
+	queue_run(Q_INSERT_TARGET, &args);
+	if (queue_run(Q_FIND_TARGET, &args) == 0)
+		elog(ERROR, "the row of target \"%s\" has vanished", queue->target);
+	ItemPointerCopy((ItemPointer) DatumGetPointer(queue_value(1, &isnull)),
+					&queue->target_tid);
+	queue->target_id = (int32) queue_int64(2, 0);
+	without_window = DatumGetBool(queue_value(3, &isnull));
+	request = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 5);
+	if (without_window)
+		start_window(queue, start_now, request);
+	else if (queue_int64(4, queue->timeline) != queue->timeline)
+		suspect_everything(queue);
+}
+
+/*
+ * Once anything was claimed, the target belongs to its destination: under
+ * another one it is stopped, and goes on when the URL is set back.
+ */
+static void
+check_destination(Queue *queue, const Target *target)
+{
+	QueueArgs	args = {0};
+	bool		isnull;
+
+	arg_add(&args, Int32GetDatum(queue->target_id));
+	arg_add_text(&args, target->backend->name);
+	arg_add_text(&args, target->destination);
+	queue_run(Q_SET_DESTINATION, &args);
+	queue->halted = DatumGetBool(queue_value(1, &isnull));
+	ItemPointerSetInvalid(&queue->target_tid);
+}
+
+/* NB: the snapshot is taken after the statement that locked the row. */
+static void
+start_window(Queue *queue, bool start_now, const char *request)
+{
+	QueueArgs	args = {0};
+	Datum		now = snapshot_now();
+	bool		adopted = request != NULL;
+	bool		skip = adopted ? strcmp(request, "now") == 0 : start_now;
+	int64		skipped = 0;
+
+	if (skip)
+	{
+		QueueArgs	count = {0};
+
+		arg_add(&count, now);
+		queue_run(Q_COUNT_VISIBLE, &count);
+		skipped = queue_int64(1, 0);
+	}
+	arg_add(&args, Int32GetDatum(queue->target_id));
+	arg_add(&args, skip ? now :
+			DirectFunctionCall1(pg_snapshot_in,
+								CStringGetDatum(WINDOW_BEGINNING)));
+	arg_add(&args, Int64GetDatum(skipped));
+	arg_add(&args, Int32GetDatum(queue->timeline));
+	if (adopted && !skip)
+		arg_add(&args, now);
+	else
+		arg_add_null(&args);
+	queue_run(Q_SET_WINDOW, &args);
+	ItemPointerSetInvalid(&queue->target_tid);
+}
+
+static void
+suspect_everything(Queue *queue)
+{
+	QueueArgs	args = {0};
+
+	arg_add(&args, Int32GetDatum(queue->target_id));
+	arg_add(&args, Int32GetDatum(queue->timeline));
+	arg_add(&args, snapshot_now());
+	queue_run(Q_SET_TIMELINE, &args);
+	ItemPointerSetInvalid(&queue->target_tid);
+}
+
+static Datum
+snapshot_now(void)
+{
+	QueueArgs	args = {0};
+	bool		isnull;
+
+	queue_run(Q_SNAPSHOT, &args);
+	return queue_value(1, &isnull);
+}
+
+/* The lock lives as long as this process; the epoch outlives it. */
+static bool
+take_lane(Queue *queue)
+{
+	QueueArgs	args = {0};
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, queue->target_id, queue->lane,
+						 LANE_LOCK_CLASS);
+	if (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	arg_add(&args, Int32GetDatum(queue->target_id));
+	arg_add(&args, Int16GetDatum(queue->lane));
+	queue_run(Q_INSERT_LANE, &args);
+	queue_run(Q_TAKE_LANE, &args);
+	return true;
+}
+
+static void
+read_lane(Queue *queue, LaneRow *row)
+{
+	QueueArgs	args = {0};
+	bool		isnull;
+	Datum		state;
+
+	arg_add(&args, Int32GetDatum(queue->target_id));
+	arg_add(&args, Int16GetDatum(queue->lane));
+	if (queue_run(Q_READ_LANE, &args) == 0)
+		elog(ERROR, "the row of lane %d of target \"%s\" has vanished",
+			 queue->lane, queue->target);
+	ItemPointerCopy((ItemPointer) DatumGetPointer(queue_value(1, &isnull)),
+					&queue->lane_tid);
+	queue->epoch = queue_int64(2, 0);
+	read_range(&row->range);
+	read_part(&row->part);
+	row->held = read_uuids(22);
+	state = queue_value(23, &isnull);
+	row->state = isnull ? NULL : DatumGetByteaP(state);
+	row->state_timeline = (int32) queue_int64(24, queue->timeline);
+	if (row->range.claimed && row->state_timeline != queue->timeline)
+		row->range.history = TL_OVERLAP;
+}
+
+static void
+read_range(QueueRange *range)
+{
+	bool		isnull;
+
+	(void) queue_value(3, &isnull);
+	range->claimed = !isnull;
+	if (!range->claimed)
+		return;
+	range->from = queue_value(4, &isnull);
+	range->to = queue_value(5, &isnull);
+	range->first = read_position(6);
+	range->done = read_position(8);
+	range->last = read_position(10);
+	range->rows = (int32) queue_int64(12, 0);
+	range->done_rows = (int32) queue_int64(13, 0);
+	range->history = (TlHistory) queue_int64(14, TL_FRESH);
+}
+
+static void
+read_part(QueuePart *part)
+{
+	bool		isnull;
+	Datum		token = queue_value(19, &isnull);
+
+	part->durable = !isnull;
+	if (!part->durable)
+		return;
+	part->last = read_position(15);
+	part->rows = (int32) queue_int64(17, 0);
+	part->checksum = (uint64) queue_int64(18, 0);
+	part->token = *DatumGetUUIDP(token);
+	part->history = (TlHistory) queue_int64(20, TL_OVERLAP);
+	part->started_at = (TimestampTz) queue_int64(21, 0);
+}
+
+static QueuePosition
+read_position(int column)
+{
+	QueuePosition position;
+
+	position.xid = (uint64) queue_int64(column, 0);
+	position.seq = queue_int64(column + 1, -1);
+	return position;
+}
+
+static List *
+read_uuids(int column)
+{
+	bool		isnull;
+	Datum		array = queue_value(column, &isnull);
+	Datum	   *values;
+	int			n;
+	List	   *list = NIL;
+
+	if (isnull)
+		return NIL;
+	deconstruct_array(DatumGetArrayTypeP(array), UUIDOID, UUID_LEN, false,
+					  TYPALIGN_CHAR, &values, NULL, &n);
+	for (int i = 0; i < n; i++)
+		list = lappend(list, DatumGetUUIDP(values[i]));
+	return list;
+}
+
+/* Its version is the newest whose columns it has. */
+static void
+find_ledger(Queue *queue)
+{
+	Oid			schema = get_namespace_oid("token_ledger", false);
+	Oid			ledger = get_relname_relid("token_ledger_events", schema);
+	int32		version = 0;
+
+	if (!OidIsValid(ledger))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table token_ledger.token_ledger_events does not exist")));
+	for (int i = 0; i < LEDGER_NCOLUMNS; i++)
+	{
+		if (get_attnum(ledger, ledger_columns[i].name) != InvalidAttrNumber)
+			version = Max(version, ledger_columns[i].since);
+	}
+	queue->ledger = ledger;
+	queue->ledger_version = version;
+}

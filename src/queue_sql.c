@@ -1,0 +1,299 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_sql.c
+ *	  The statements on the rows of target, lane and dead_letter.
+ *
+ * A lane updates the same two rows thousands of times.  While somebody holds
+ * an old snapshot none of the old versions can be pruned, and a look-up by
+ * key walks all of them: from 0.1 to 11 ms after 18,000 updates.  So each
+ * statement on such a row goes by the TID the previous one returned, and by
+ * the key only if that finds nothing (another lane moved the row).  The key
+ * is always checked besides.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+
+#include "compat.h"
+#include "queue_sql.h"
+
+#define TARGET_KEY	"id OPERATOR(pg_catalog.=) $2"
+#define LANE_KEY	"target_id OPERATOR(pg_catalog.=) $2" \
+	" AND lane OPERATOR(pg_catalog.=) $3 AND epoch OPERATOR(pg_catalog.=) $4"
+#define BY_TID		"ctid OPERATOR(pg_catalog.=) $1 AND "
+#define BY_KEY		"$1 IS NOT NULL AND "
+
+#define LANE_COLUMNS \
+	"source, range_from, range_to, first_xid, first_seq, done_xid, done_seq," \
+	" last_xid, last_seq, range_rows, done_rows, range_history," \
+	" part_xid, part_seq, part_rows, part_checksum, part_token, part_history," \
+	" part_started_at, held, backend_state, state_timeline"
+
+typedef struct StatementText
+{
+	const char *head;
+	const char *key;			/* NULL: by key alone, all of it is in head */
+	const char *tail;
+	int			nargs;
+	Oid			types[36];
+} StatementText;
+
+static const StatementText texts[Q_NSTATEMENTS] = {
+	[Q_LOCK_TARGET] = {
+		"SELECT ctid, window_from, window_to, last_xid, last_seq, paused,"
+		" state, suspect_to FROM token_ledger.target WHERE ", TARGET_KEY,
+	" FOR UPDATE", 2, {TIDOID, INT4OID}},
+	[Q_LOOK_TARGET] = {
+		"SELECT ctid, window_from, window_to, last_xid, last_seq, paused,"
+		" state, suspect_to FROM token_ledger.target WHERE ", TARGET_KEY,
+	"", 2, {TIDOID, INT4OID}},
+	[Q_MOVE_CURSOR] = {
+		"UPDATE token_ledger.target SET window_from = $3, window_to = $4,"
+		" window_to_at = CASE WHEN $7 THEN pg_catalog.now()"
+		" ELSE window_to_at END, last_xid = $5, last_seq = $6 WHERE ",
+		TARGET_KEY, " RETURNING ctid", 7,
+	{TIDOID, INT4OID, PG_SNAPSHOTOID, PG_SNAPSHOTOID, XID8OID, INT8OID, BOOLOID}},
+	[Q_TARGET_ERROR] = {
+		"UPDATE token_ledger.target SET state = CASE state"
+		" WHEN 'running' THEN 'error' ELSE state END, cause = $3, code = $4,"
+		" last_error = $5, error_since = COALESCE(error_since,"
+		" pg_catalog.now()) WHERE ", TARGET_KEY, " RETURNING ctid", 5,
+	{TIDOID, INT4OID, TEXTOID, TEXTOID, TEXTOID}},
+	[Q_TARGET_RECOVERY] = {
+		"UPDATE token_ledger.target SET state = CASE state"
+		" WHEN 'error' THEN 'running' ELSE state END, cause = NULL,"
+		" code = NULL, last_error = NULL, error_since = NULL WHERE ",
+	TARGET_KEY, " RETURNING ctid", 2, {TIDOID, INT4OID}},
+	[Q_TARGET_REMOTE] = {
+		"UPDATE token_ledger.target SET remote_version = $3,"
+		" guarantee = $4, remote_differences = $5, keeps_from = $6 WHERE "
+		"(remote_version, guarantee, remote_differences, keeps_from)"
+		" IS DISTINCT FROM ($3, $4, $5, $6) AND ",
+		TARGET_KEY, " RETURNING ctid", 6,
+	{TIDOID, INT4OID, INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID}},
+	[Q_WRITE_LANE] = {
+		"UPDATE token_ledger.lane SET (" LANE_COLUMNS ") ="
+		" ($5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,"
+		" $19, $20, $21, $22, $23, $24, $25, $26),"
+		" forwarded = forwarded + $27, rows_new = rows_new + $28,"
+		" dead = dead + $29, vanished = vanished + $30,"
+		" batches = batches + $31, bytes = bytes + $32,"
+		" retries = retries + $33, unknowns = unknowns + $34,"
+		" resolves = resolves + $35,"
+		" settled_at = CASE WHEN $31 > 0 THEN pg_catalog.now()"
+		" ELSE settled_at END, last_event = COALESCE($36, last_event) WHERE ",
+		LANE_KEY, " RETURNING ctid", 36,
+		{TIDOID, INT4OID, INT2OID, INT8OID, TEXTOID, PG_SNAPSHOTOID,
+			PG_SNAPSHOTOID, XID8OID, INT8OID, XID8OID, INT8OID, XID8OID,
+			INT8OID, INT4OID, INT4OID, INT2OID, XID8OID, INT8OID, INT4OID,
+			INT8OID, UUIDOID, INT2OID, TIMESTAMPTZOID, UUIDARRAYOID, BYTEAOID,
+			INT4OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
+	INT8OID, INT8OID, INT8OID, UUIDOID}},
+	[Q_SAVE_STATE] = {
+		"UPDATE token_ledger.lane SET backend_state = $5,"
+		" state_timeline = $6 WHERE ", LANE_KEY, " RETURNING ctid", 6,
+	{TIDOID, INT4OID, INT2OID, INT8OID, BYTEAOID, INT4OID}},
+	[Q_RETIRE_LANE] = {
+		"UPDATE token_ledger.lane SET retired = true, backend_state = NULL"
+		" WHERE ", LANE_KEY, " RETURNING ctid", 4,
+	{TIDOID, INT4OID, INT2OID, INT8OID}},
+
+	[Q_INSERT_TARGET] = {
+		"INSERT INTO token_ledger.target (system_identifier, database_oid,"
+		" name, state, last_error, error_since)"
+		" SELECT $1, $2, $3, CASE WHEN copy THEN 'suspended' ELSE 'running'"
+		" END, CASE WHEN copy THEN 'this database is a copy of one that"
+		" forwards to the target' END, CASE WHEN copy THEN pg_catalog.now()"
+		" END FROM (SELECT EXISTS (SELECT FROM token_ledger.target"
+		" WHERE name OPERATOR(pg_catalog.=) $3 AND window_from IS NOT NULL)"
+		" AS copy) AS c ON CONFLICT DO NOTHING", NULL, NULL, 3,
+	{INT8OID, OIDOID, TEXTOID}},
+	[Q_FIND_TARGET] = {
+		"SELECT ctid, id, window_from IS NULL, timeline, start_request"
+		" FROM token_ledger.target"
+		" WHERE system_identifier OPERATOR(pg_catalog.=) $1"
+		" AND database_oid OPERATOR(pg_catalog.=) $2"
+		" AND name OPERATOR(pg_catalog.=) $3 FOR UPDATE", NULL, NULL, 3,
+	{INT8OID, OIDOID, TEXTOID}},
+	[Q_SET_DESTINATION] = {
+		"UPDATE token_ledger.target SET backend = $2,"
+		" destination = CASE WHEN destination IS NULL OR last_seq"
+		" OPERATOR(pg_catalog.<) 0 THEN $3 ELSE destination END,"
+		" state = CASE WHEN destination OPERATOR(pg_catalog.<>) $3"
+		" AND last_seq OPERATOR(pg_catalog.>=) 0 THEN 'stopped'"
+		" WHEN state OPERATOR(pg_catalog.=) 'stopped' THEN 'running'"
+		" ELSE state END,"
+		" last_error = CASE WHEN destination OPERATOR(pg_catalog.<>) $3"
+		" AND last_seq OPERATOR(pg_catalog.>=) 0"
+		" THEN 'the URL names another destination than the one that has the"
+		" events so far'"
+		" WHEN state OPERATOR(pg_catalog.=) 'stopped' THEN NULL"
+		" ELSE last_error END"
+		" WHERE id OPERATOR(pg_catalog.=) $1"
+		" RETURNING state OPERATOR(pg_catalog.=)"
+		" ANY (ARRAY['suspended', 'stopped'])", NULL, NULL, 3,
+	{INT4OID, TEXTOID, TEXTOID}},
+	[Q_SET_WINDOW] = {
+		"UPDATE token_ledger.target SET window_from = $2, window_to = $2,"
+		" window_to_at = pg_catalog.now(), last_xid = '0', last_seq = -1,"
+		" skipped = skipped + $3, timeline = $4,"
+		" suspect_to = COALESCE($5, suspect_to), start_request = NULL"
+		" WHERE id OPERATOR(pg_catalog.=) $1", NULL, NULL, 5,
+	{INT4OID, PG_SNAPSHOTOID, INT8OID, INT4OID, PG_SNAPSHOTOID}},
+	[Q_SET_TIMELINE] = {
+		"UPDATE token_ledger.target SET timeline = $2, suspect_to = $3"
+		" WHERE id OPERATOR(pg_catalog.=) $1", NULL, NULL, 3,
+	{INT4OID, INT4OID, PG_SNAPSHOTOID}},
+	[Q_INSERT_LANE] = {
+		"INSERT INTO token_ledger.lane (target_id, lane) VALUES ($1, $2)"
+		" ON CONFLICT DO NOTHING", NULL, NULL, 2, {INT4OID, INT2OID}},
+	[Q_TAKE_LANE] = {
+		"UPDATE token_ledger.lane SET epoch = epoch + 1, retired = false"
+		" WHERE target_id OPERATOR(pg_catalog.=) $1"
+		" AND lane OPERATOR(pg_catalog.=) $2 RETURNING epoch",
+	NULL, NULL, 2, {INT4OID, INT2OID}},
+	[Q_READ_LANE] = {
+		"SELECT ctid, epoch, " LANE_COLUMNS " FROM token_ledger.lane"
+		" WHERE target_id OPERATOR(pg_catalog.=) $1"
+		" AND lane OPERATOR(pg_catalog.=) $2", NULL, NULL, 2,
+	{INT4OID, INT2OID}},
+	[Q_LANES_NEEDED] = {
+		"SELECT pg_catalog.max(lane) + 1 FROM token_ledger.lane"
+		" WHERE target_id OPERATOR(pg_catalog.=) $1 AND NOT retired",
+	NULL, NULL, 1, {INT4OID}},
+	[Q_DEAD_LETTER] = {
+		"INSERT INTO token_ledger.dead_letter AS d"
+		" (target_id, event_id, reason, code) VALUES ($1, $2, $3, $4)"
+		" ON CONFLICT (target_id, event_id) DO UPDATE SET state = 'dead',"
+		" reason = excluded.reason, code = excluded.code,"
+		" times = d.times + 1, last_at = pg_catalog.now()", NULL, NULL, 4,
+	{INT4OID, UUIDOID, TEXTOID, TEXTOID}},
+	[Q_SNAPSHOT] = {
+	"SELECT pg_catalog.pg_current_snapshot()", NULL, NULL, 0, {0}},
+	[Q_COUNT_VISIBLE] = {
+		"SELECT pg_catalog.count(*)"
+		" FROM ONLY token_ledger.token_ledger_events"
+		" WHERE pg_catalog.pg_visible_in_snapshot(ingest_xid, $1)",
+	NULL, NULL, 1, {PG_SNAPSHOTOID}}
+};
+
+static SPIPlanPtr plans[Q_NSTATEMENTS][2];	/* by key, by TID */
+
+static SPIPlanPtr statement_plan(QueueStatement statement, bool by_tid);
+static uint64 execute(QueueStatement statement, bool by_tid, QueueArgs *args);
+
+void
+arg_add(QueueArgs *args, Datum value)
+{
+	args->values[args->n] = value;
+	args->nulls[args->n++] = ' ';
+}
+
+void
+arg_add_null(QueueArgs *args)
+{
+	args->values[args->n] = (Datum) 0;
+	args->nulls[args->n++] = 'n';
+}
+
+void
+arg_add_text(QueueArgs *args, const char *value)
+{
+	if (value == NULL)
+		arg_add_null(args);
+	else
+		arg_add(args, CStringGetTextDatum(value));
+}
+
+uint64
+queue_run(QueueStatement statement, QueueArgs *args)
+{
+	return execute(statement, false, args);
+}
+
+/*
+ * NB: a row that a concurrent transaction has just moved is not found by its
+ * old TID; the look-up by key then waits for that transaction.
+ */
+uint64
+queue_run_at(QueueStatement statement, ItemPointer tid, QueueArgs *args)
+{
+	uint64		found = 0;
+	bool		isnull;
+
+	args->values[0] = PointerGetDatum(tid);
+	args->nulls[0] = ' ';
+	if (ItemPointerIsValid(tid))
+		found = execute(statement, true, args);
+	if (found == 0)
+		found = execute(statement, false, args);
+	if (found > 0)
+		ItemPointerCopy((ItemPointer) DatumGetPointer(queue_value(1, &isnull)),
+						tid);
+	return found;
+}
+
+Datum
+queue_value(int column, bool *isnull)
+{
+	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column,
+						 isnull);
+}
+
+int64
+queue_int64(int column, int64 if_null)
+{
+	bool		isnull;
+	Datum		value = queue_value(column, &isnull);
+
+	if (isnull)
+		return if_null;
+	switch (SPI_gettypeid(SPI_tuptable->tupdesc, column))
+	{
+		case INT2OID:
+			return DatumGetInt16(value);
+		case INT4OID:
+			return DatumGetInt32(value);
+		default:
+			return DatumGetInt64(value);
+	}
+}
+
+static uint64
+execute(QueueStatement statement, bool by_tid, QueueArgs *args)
+{
+	int			code;
+
+	Assert(args->n == texts[statement].nargs);
+	code = SPI_execute_plan(statement_plan(statement, by_tid), args->values,
+							args->nulls, false, 0);
+	if (code < 0)
+		elog(ERROR, "statement %d failed: %s", statement,
+			 SPI_result_code_string(code));
+	return SPI_processed;
+}
+
+static SPIPlanPtr
+statement_plan(QueueStatement statement, bool by_tid)
+{
+	const StatementText *text = &texts[statement];
+	SPIPlanPtr *plan = &plans[statement][by_tid];
+	const char *sql = text->head;
+
+	if (*plan != NULL)
+		return *plan;
+	if (text->key != NULL)
+		sql = psprintf("%s%s%s%s", text->head, by_tid ? BY_TID : BY_KEY,
+					   text->key, text->tail);
+	*plan = SPI_prepare_cursor(sql, text->nargs, (Oid *) text->types,
+							   CURSOR_OPT_GENERIC_PLAN);
+	if (*plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", sql,
+			 SPI_result_code_string(SPI_result));
+	SPI_keepplan(*plan);
+	return *plan;
+}

@@ -1,0 +1,329 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_walk.c
+ *	  Reads the ledger in queue order: (ingest_xid, ingest_seq).
+ *
+ * A window is read interval by interval (window.c), each with one prepared
+ * statement that walks the index from a position.  The shape of the statement
+ * matters; it was measured on millions of rows:
+ *
+ *	- the lower bound is the row comparison alone: a ">=" on the first column
+ *	  beside it reads the whole index;
+ *	- no UNION of the intervals: it sorts the backlog for every page;
+ *	- no "= ANY" of late transactions: minutes with a thousand of them;
+ *	- a generic plan, in a process where bitmap and sequential scans and sorts
+ *	  are off (lane_settings.c): without statistics the planner sorts.
+ *
+ * The caller is inside a transaction with SPI connected.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "nodes/params.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/xid8.h"
+
+#include "compat.h"
+#include "queue.h"
+
+#define WINDOW_QUALS \
+	" FROM ONLY token_ledger.token_ledger_events" \
+	" WHERE ingest_xid OPERATOR(pg_catalog.<=) $1" \
+	" AND (ingest_xid, ingest_seq) OPERATOR(pg_catalog.>) ($2, $3)" \
+	" AND (ingest_xid, ingest_seq) OPERATOR(pg_catalog.<=) ($4, $5)" \
+	" AND pg_catalog.pg_visible_in_snapshot(ingest_xid, $6)" \
+	" ORDER BY ingest_xid, ingest_seq LIMIT $7"
+
+#define WINDOW_NARGS	7
+
+static Oid	window_types[WINDOW_NARGS] = {XID8OID, XID8OID, INT8OID, XID8OID,
+INT8OID, PG_SNAPSHOTOID, INT8OID};
+
+typedef struct WalkReceiver
+{
+	DestReceiver pub;
+	QueueWalk  *walk;
+} WalkReceiver;
+
+/* One interval of a window, clipped to what the caller wants of it. */
+typedef struct Stretch
+{
+	uint64		hi;				/* last transaction, inclusive */
+	QueuePosition after;		/* exclusive */
+	QueuePosition upto;			/* inclusive */
+} Stretch;
+
+typedef struct Stretches
+{
+	XidInterval *intervals;
+	int			nintervals;
+	int			next;
+	QueuePosition after;
+	QueuePosition upto;
+} Stretches;
+
+static SPIPlanPtr walk_plan = NULL;
+static SPIPlanPtr read_plan = NULL;
+static SPIPlanPtr read_events_plan = NULL;
+
+static void begin_stretches(Stretches *stretches, Datum from, Datum to,
+							const WindowSnapshot *previous,
+							QueuePosition after, QueuePosition upto);
+static bool next_stretch(Stretches *stretches, Stretch *stretch);
+static void run_stretch(SPIPlanPtr plan, const Stretch *stretch, Datum to,
+						int64 rows, DestReceiver *receiver);
+static void execute(SPIPlanPtr plan, int nargs, const Oid *types,
+					const Datum *values, DestReceiver *receiver);
+static SPIPlanPtr prepare(const char *sql, int nargs, Oid *types);
+static SPIPlanPtr prepare_window(const char *columns);
+static char *column_list(const LedgerColumn *const *columns, int ncolumns);
+static int	compare_positions(QueuePosition a, QueuePosition b);
+static bool walk_receive(TupleTableSlot *slot, DestReceiver *self);
+static void walk_startup(DestReceiver *self, int operation, TupleDesc type);
+static void walk_ignore(DestReceiver *self);
+
+QueuePosition
+queue_end(void)
+{
+	return (QueuePosition)
+	{
+		PG_INT64_MAX, PG_INT64_MAX
+	};
+}
+
+WindowSnapshot *
+parse_snapshot(Datum snapshot)
+{
+	WindowSnapshot *parsed = palloc(sizeof(WindowSnapshot));
+	char	   *text = DatumGetCString(DirectFunctionCall1(pg_snapshot_out,
+														   snapshot));
+
+	if (!window_parse(text, parsed))
+		elog(ERROR, "malformed snapshot \"%s\"", text);
+	pfree(text);
+	return parsed;
+}
+
+/* Counts at most rows events of the window after a position. */
+void
+walk_window(Datum from, Datum to, const WindowSnapshot *previous,
+			QueuePosition after, int32 rows, QueueWalk *walk)
+{
+	WalkReceiver receiver = {
+		{walk_receive, walk_startup, walk_ignore, walk_ignore, DestNone},
+		walk
+	};
+	Stretches	stretches;
+	Stretch		stretch;
+
+	memset(walk, 0, sizeof(*walk));
+	if (walk_plan == NULL)
+		walk_plan = prepare_window("ingest_xid, ingest_seq, event_id");
+	begin_stretches(&stretches, from, to, previous, after, queue_end());
+	while (walk->rows < rows && next_stretch(&stretches, &stretch))
+		run_stretch(walk_plan, &stretch, to, rows - walk->rows, &receiver.pub);
+}
+
+/* Appends the window's events in (after, upto] until the builder is full. */
+void
+read_window(Datum from, Datum to, QueuePosition after, QueuePosition upto,
+			BatchBuilder *builder, const LedgerColumn *const *columns,
+			int ncolumns)
+{
+	Stretches	stretches;
+	Stretch		stretch;
+
+	if (read_plan == NULL)
+		read_plan = prepare_window(column_list(columns, ncolumns));
+	begin_stretches(&stretches, from, to, NULL, after, upto);
+	while (!batch_full(builder) && next_stretch(&stretches, &stretch))
+		run_stretch(read_plan, &stretch, to, PG_INT64_MAX,
+					batch_receiver(builder));
+}
+
+/* Appends events by their ids. */
+void
+read_events(List *event_ids, BatchBuilder *builder,
+			const LedgerColumn *const *columns, int ncolumns)
+{
+	Datum	   *ids = palloc(sizeof(Datum) * list_length(event_ids));
+	int			n = 0;
+	ListCell   *lc;
+	Datum		array;
+	Oid			type = UUIDARRAYOID;
+
+	foreach(lc, event_ids)
+		ids[n++] = UUIDPGetDatum((pg_uuid_t *) lfirst(lc));
+	array = PointerGetDatum(construct_array(ids, n, UUIDOID, UUID_LEN, false,
+											TYPALIGN_CHAR));
+	if (read_events_plan == NULL)
+	{
+		read_events_plan =
+			prepare(psprintf("SELECT %s"
+							 " FROM ONLY token_ledger.token_ledger_events"
+							 " WHERE event_id OPERATOR(pg_catalog.=) ANY ($1)",
+							 column_list(columns, ncolumns)), 1, &type);
+	}
+	execute(read_events_plan, 1, &type, &array, batch_receiver(builder));
+}
+
+void
+forget_read_plans(void)
+{
+	if (read_plan != NULL)
+		SPI_freeplan(read_plan);
+	if (read_events_plan != NULL)
+		SPI_freeplan(read_events_plan);
+	read_plan = read_events_plan = NULL;
+}
+
+static void
+begin_stretches(Stretches *stretches, Datum from, Datum to,
+				const WindowSnapshot *previous, QueuePosition after,
+				QueuePosition upto)
+{
+	stretches->nintervals = window_intervals(parse_snapshot(from),
+											 parse_snapshot(to), previous,
+											 &stretches->intervals);
+	stretches->next = 0;
+	stretches->after = after;
+	stretches->upto = upto;
+}
+
+/* The next interval that reaches into (after, upto]; false: no more. */
+static bool
+next_stretch(Stretches *stretches, Stretch *stretch)
+{
+	while (stretches->next < stretches->nintervals)
+	{
+		XidInterval *interval = &stretches->intervals[stretches->next++];
+		QueuePosition start = {interval->lo, -1};
+
+		if (interval->hi < stretches->after.xid)
+			continue;
+		if (interval->lo > stretches->upto.xid)
+			return false;
+		stretch->hi = Min(interval->hi, stretches->upto.xid);
+		stretch->after = stretches->after;
+		if (compare_positions(start, stretch->after) > 0)
+			stretch->after = start;
+		stretch->upto = stretches->upto;
+		return true;
+	}
+	return false;
+}
+
+static void
+run_stretch(SPIPlanPtr plan, const Stretch *stretch, Datum to, int64 rows,
+			DestReceiver *receiver)
+{
+	Datum		values[WINDOW_NARGS];
+
+	values[0] = UInt64GetDatum(stretch->hi);
+	values[1] = UInt64GetDatum(stretch->after.xid);
+	values[2] = Int64GetDatum(stretch->after.seq);
+	values[3] = UInt64GetDatum(stretch->upto.xid);
+	values[4] = Int64GetDatum(stretch->upto.seq);
+	values[5] = to;
+	values[6] = Int64GetDatum(rows);
+	execute(plan, WINDOW_NARGS, window_types, values, receiver);
+}
+
+/*
+ * NB: not read-only in SPI's sense, so that each statement takes a snapshot
+ * of its own: rows that are visible in a window's snapshot must be visible
+ * here, and an older snapshot would pass over them for ever.
+ */
+static void
+execute(SPIPlanPtr plan, int nargs, const Oid *types, const Datum *values,
+		DestReceiver *receiver)
+{
+	ParamListInfo params = makeParamList(nargs);
+	SPIExecuteOptions options = {.params = params, .dest = receiver};
+
+	for (int i = 0; i < nargs; i++)
+	{
+		params->params[i].value = values[i];
+		params->params[i].isnull = false;
+		params->params[i].pflags = PARAM_FLAG_CONST;
+		params->params[i].ptype = types[i];
+	}
+	if (SPI_execute_plan_extended(plan, &options) < 0)
+		elog(ERROR, "could not read the ledger: %s",
+			 SPI_result_code_string(SPI_result));
+}
+
+static SPIPlanPtr
+prepare_window(const char *columns)
+{
+	return prepare(psprintf("SELECT %s" WINDOW_QUALS, columns),
+				   WINDOW_NARGS, window_types);
+}
+
+static SPIPlanPtr
+prepare(const char *sql, int nargs, Oid *types)
+{
+	SPIPlanPtr	plan = SPI_prepare_cursor(sql, nargs, types,
+										  CURSOR_OPT_GENERIC_PLAN);
+
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", sql,
+			 SPI_result_code_string(SPI_result));
+	SPI_keepplan(plan);
+	return plan;
+}
+
+/* The output that a batch builder expects. */
+static char *
+column_list(const LedgerColumn *const *columns, int ncolumns)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	appendStringInfoString(&list, "ingest_xid, ingest_seq, event_id");
+	for (int i = 0; i < ncolumns; i++)
+	{
+		if (strcmp(columns[i]->name, "event_id") != 0)
+			appendStringInfo(&list, ", %s", quote_identifier(columns[i]->name));
+	}
+	return list.data;
+}
+
+static int
+compare_positions(QueuePosition a, QueuePosition b)
+{
+	if (a.xid != b.xid)
+		return a.xid < b.xid ? -1 : 1;
+	if (a.seq != b.seq)
+		return a.seq < b.seq ? -1 : 1;
+	return 0;
+}
+
+static bool
+walk_receive(TupleTableSlot *slot, DestReceiver *self)
+{
+	QueueWalk  *walk = ((WalkReceiver *) self)->walk;
+
+	slot_getallattrs(slot);
+	walk->rows++;
+	walk->last.xid = DatumGetUInt64(slot->tts_values[0]);
+	walk->last.seq = DatumGetInt64(slot->tts_values[1]);
+	walk->checksum = batch_checksum_add(walk->checksum,
+										DatumGetUUIDP(slot->tts_values[2]));
+	return true;
+}
+
+static void
+walk_startup(DestReceiver *self, int operation, TupleDesc type)
+{
+}
+
+static void
+walk_ignore(DestReceiver *self)
+{
+}

@@ -1,0 +1,586 @@
+/*-------------------------------------------------------------------------
+ *
+ * session.c
+ *	  A target opened in this process: the core's side of the hook table.
+ *
+ * Calls go through call(), which gives a callback the memory context that the
+ * contract promises, turns what it throws into an outcome, and cleans the
+ * store's words before anybody sees them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <ctype.h>
+
+#include "access/xact.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/procsignal.h"
+#include "utils/memutils.h"
+
+#include "compat.h"
+#include "registry.h"
+#include "session.h"
+
+typedef enum Callback
+{
+	CALL_SEND,
+	CALL_RESOLVE,
+	CALL_INSPECT,
+	CALL_MIGRATE,
+	CALL_CHECK_HEALTH
+} Callback;
+
+typedef struct Call
+{
+	Callback	callback;
+	Attempt    *attempt;
+	bool		flag;			/* fence, or up */
+	TlRemote   *remote;
+	const TlMigration *step;
+} Call;
+
+static TlOutcome call(Session *session, const Call *c, TlVerdict *verdict,
+					  bool *dropped);
+static TlOutcome call_guarded(Session *session, const Call *c,
+							  TlVerdict *verdict, bool *dropped);
+static TlOutcome dispatch(Session *session, const Call *c,
+						  TlVerdict *verdict);
+static TlOutcome lacks(TlVerdict *verdict, const char *name);
+static void thrown(TlVerdict *verdict);
+static void clean_verdict(const Session *session, TlVerdict *verdict);
+static void clean_text(char *text, size_t size);
+static void redact(char *text, const char *secret);
+
+static const char *core_option(TlSession *session, const char *name);
+static bool core_option_next(TlSession *session, const char *prefix,
+							 int *iter, const char **name,
+							 const char **value);
+static bool core_secret(TlSession *session, const char *name, StringInfo out);
+static TlWake core_wait(TlSession *session, TlWaitFd *fds, int nfds,
+						long timeout_ms);
+static void core_mark_landed(TlBatch *batch, int32 row);
+static void core_mark_refused(TlBatch *batch, int32 row, const char *reason);
+static const void *core_state(TlSession *session, Size *len, bool *suspect);
+static void core_set_state(TlSession *session, const void *data, Size len);
+static bool core_save_state(TlSession *session, const void *data, Size len);
+static void core_log(TlSession *session, int elevel, const char *fmt,...) pg_attribute_printf(3, 4);
+static uint32 network_wait_event(void);
+static bool must_stop(void);
+static void serve_signals(void);
+
+const TlCore tl_core = {
+	.struct_size = sizeof(TlCore),
+	.option = core_option,
+	.option_next = core_option_next,
+	.secret = core_secret,
+	.wait = core_wait,
+	.mark_landed = core_mark_landed,
+	.mark_refused = core_mark_refused,
+	.state = core_state,
+	.set_state = core_set_state,
+	.save_state = core_save_state,
+	.log = core_log
+};
+
+Session *
+session_open(const Target *target, TlRole role, Queue *queue,
+			 TlVerdict *verdict)
+{
+	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext,
+											   "tokenledger session",
+											   ALLOCSET_DEFAULT_SIZES);
+	Session    *session = MemoryContextAllocZero(mcxt, sizeof(Session));
+	TlSession  *pub = &session->pub;
+	MemoryContext old = MemoryContextSwitchTo(mcxt);
+	TlOutcome	outcome;
+
+	pub->struct_size = sizeof(TlSession);
+	pub->role = role;
+	pub->target = pstrdup(target->name);
+	pub->scheme = target->url->scheme;
+	pub->user = target->url->user;
+	pub->hosts = target->url->hosts;
+	pub->path = target->url->path;
+	pub->mcxt = mcxt;
+	pub->guarantee = TL_PER_ATTEMPT;
+	if (queue != NULL)
+	{
+		pub->lane = queue->lane;
+		pub->epoch = queue->epoch;
+		pub->ledger_id = queue->ledger_id;
+	}
+	session->target = target;
+	session->backend = target->backend;
+	session->queue = queue;
+	session->call_mcxt = AllocSetContextCreate(mcxt, "tokenledger callback",
+											   ALLOCSET_DEFAULT_SIZES);
+	memset(verdict, 0, sizeof(*verdict));
+	verdict->struct_size = sizeof(*verdict);
+	outcome = session->backend->open(pub, verdict);
+	MemoryContextSwitchTo(old);
+	if (outcome == TL_OK)
+		return session;
+	clean_verdict(session, verdict);
+	MemoryContextDelete(mcxt);
+	return NULL;
+}
+
+void
+session_close(Session *session, bool retire)
+{
+	session->backend->close(&session->pub, retire);
+	MemoryContextDelete(session->pub.mcxt);
+}
+
+TlOutcome
+session_send(Session *session, Attempt *attempt, TlVerdict *verdict,
+			 bool *dropped)
+{
+	Call		c = {.callback = CALL_SEND, .attempt = attempt};
+
+	return call(session, &c, verdict, dropped);
+}
+
+TlOutcome
+session_resolve(Session *session, Attempt *attempt, bool fence,
+				TlVerdict *verdict, bool *dropped)
+{
+	Call		c = {.callback = CALL_RESOLVE, .attempt = attempt,
+	.flag = fence};
+
+	return call(session, &c, verdict, dropped);
+}
+
+TlOutcome
+session_inspect(Session *session, TlRemote *remote, TlVerdict *verdict,
+				bool *dropped)
+{
+	Call		c = {.callback = CALL_INSPECT, .remote = remote};
+
+	memset(remote, 0, sizeof(*remote));
+	remote->struct_size = sizeof(*remote);
+	remote->keeps_from = PG_INT64_MIN;
+	initStringInfo(&remote->differences);
+	return call(session, &c, verdict, dropped);
+}
+
+TlOutcome
+session_migrate(Session *session, const TlMigration *step, bool up,
+				TlVerdict *verdict, bool *dropped)
+{
+	Call		c = {.callback = CALL_MIGRATE, .step = step, .flag = up};
+
+	return call(session, &c, verdict, dropped);
+}
+
+TlOutcome
+session_check_health(Session *session, TlVerdict *verdict)
+{
+	Call		c = {.callback = CALL_CHECK_HEALTH};
+	bool		dropped;
+
+	return call(session, &c, verdict, &dropped);
+}
+
+const char *
+cause_name(TlCause cause)
+{
+	static const char *const names[] = {
+		[TL_CAUSE_NONE] = "unknown",
+		[TL_CAUSE_NETWORK] = "network",
+		[TL_CAUSE_OVERLOAD] = "overload",
+		[TL_CAUSE_QUOTA] = "quota",
+		[TL_CAUSE_AUTH] = "authentication",
+		[TL_CAUSE_CONFIG] = "configuration",
+		[TL_CAUSE_SCHEMA] = "schema",
+		[TL_CAUSE_DATA] = "data"
+	};
+
+	return (unsigned) cause < lengthof(names) ? names[cause] : "unknown";
+}
+
+const char *
+guarantee_name(const Session *session)
+{
+	switch (session->pub.guarantee)
+	{
+		case TL_PER_EVENT:
+			return "exactly once, per event";
+		case TL_PER_BATCH:
+			return session->backend->resolve ?
+				"exactly once, per batch" : "at least once";
+		case TL_PER_ATTEMPT:
+			break;
+	}
+	return session->backend->resolve ?
+		"exactly once, by asking the store" : "at least once";
+}
+
+static TlOutcome
+call(Session *session, const Call *c, TlVerdict *verdict, bool *dropped)
+{
+	MemoryContext mcxt = c->attempt ? c->attempt->pub.mcxt : session->call_mcxt;
+	MemoryContext old = MemoryContextSwitchTo(mcxt);
+	TlOutcome	outcome;
+
+	*dropped = false;
+	memset(verdict, 0, sizeof(*verdict));
+	verdict->struct_size = sizeof(*verdict);
+	verdict->rows_new = -1;
+	if (session->pub.role == TL_ADMIN)
+		outcome = dispatch(session, c, verdict);
+	else
+		outcome = call_guarded(session, c, verdict, dropped);
+	MemoryContextSwitchTo(old);
+	clean_verdict(session, verdict);
+	if (*dropped)
+		MemoryContextDelete(session->pub.mcxt);
+	else if (c->attempt == NULL)
+		MemoryContextReset(session->call_mcxt);
+	return outcome;
+}
+
+static TlOutcome
+call_guarded(Session *session, const Call *c, TlVerdict *verdict,
+			 bool *dropped)
+{
+	MemoryContext here = CurrentMemoryContext;
+	volatile TlOutcome outcome = TL_UNKNOWN;
+
+	PG_TRY();
+	{
+		outcome = dispatch(session, c, verdict);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(here);
+		thrown(verdict);
+		*dropped = true;
+	}
+	PG_END_TRY();
+	return outcome;
+}
+
+static TlOutcome
+dispatch(Session *session, const Call *c, TlVerdict *verdict)
+{
+	const TlBackend *backend = session->backend;
+	TlSession  *pub = &session->pub;
+
+	switch (c->callback)
+	{
+		case CALL_SEND:
+			return backend->send(pub, &c->attempt->pub, verdict);
+		case CALL_RESOLVE:
+			return backend->resolve ?
+				backend->resolve(pub, &c->attempt->pub, c->flag, verdict) :
+				lacks(verdict, "resolve");
+		case CALL_INSPECT:
+			return backend->inspect ?
+				backend->inspect(pub, c->remote, verdict) :
+				lacks(verdict, "inspect");
+		case CALL_MIGRATE:
+			return backend->migrate ?
+				backend->migrate(pub, c->step, c->flag, verdict) :
+				lacks(verdict, "migrate");
+		case CALL_CHECK_HEALTH:
+			return backend->check_health ?
+				backend->check_health(pub, verdict) :
+				lacks(verdict, "check_health");
+	}
+	return TL_UNKNOWN;
+}
+
+static TlOutcome
+lacks(TlVerdict *verdict, const char *name)
+{
+	verdict->cause = TL_CAUSE_CONFIG;
+	snprintf(verdict->message, sizeof(verdict->message),
+			 "the backend has no %s", name);
+	return TL_REFUSED;
+}
+
+/* A callback threw: keep its message, leave the error state. */
+static void
+thrown(TlVerdict *verdict)
+{
+	ErrorData  *error = CopyErrorData();
+
+	FlushErrorState();
+	LWLockReleaseAll();
+	snprintf(verdict->message, sizeof(verdict->message), "%s",
+			 error->message ? error->message : "error without a message");
+	strlcpy(verdict->code, unpack_sql_state(error->sqlerrcode),
+			sizeof(verdict->code));
+	FreeErrorData(error);
+}
+
+/*
+ * The store's words are foreign: no control characters, whole UTF-8
+ * characters, no secret.
+ */
+static void
+clean_verdict(const Session *session, TlVerdict *verdict)
+{
+	ListCell   *lc;
+
+	clean_text(verdict->message, sizeof(verdict->message));
+	clean_text(verdict->code, sizeof(verdict->code));
+	foreach(lc, session->secrets)
+		redact(verdict->message, lfirst(lc));
+}
+
+/* Only whole, printable characters of the server's encoding. */
+static void
+clean_text(char *text, size_t size)
+{
+	int			len;
+
+	text[size - 1] = '\0';
+	len = strlen(text);
+	text[pg_mbcliplen(text, len, len)] = '\0';
+	if (!pg_verifymbstr(text, strlen(text), true))
+	{
+		for (char *p = text; *p; p++)
+			*p = IS_HIGHBIT_SET(*p) ? '?' : *p;
+	}
+	for (char *p = text; *p; p++)
+	{
+		if (iscntrl((unsigned char) *p) && !IS_HIGHBIT_SET(*p))
+			*p = ' ';
+	}
+}
+
+static void
+redact(char *text, const char *secret)
+{
+	size_t		len = strlen(secret);
+
+	if (len == 0)
+		return;
+	for (char *p = strstr(text, secret); p != NULL; p = strstr(p, secret))
+	{
+		memset(p, '*', len);
+		p += len;
+	}
+}
+
+static const char *
+core_option(TlSession *session, const char *name)
+{
+	return options_get(((Session *) session)->target->options, name);
+}
+
+static bool
+core_option_next(TlSession *session, const char *prefix, int *iter,
+				 const char **name, const char **value)
+{
+	return options_next(((Session *) session)->target->options, prefix, iter,
+						name, value);
+}
+
+static bool
+core_secret(TlSession *session, const char *name, StringInfo out)
+{
+	Session    *self = (Session *) session;
+	int			before = out->len;
+	char	   *error = NULL;
+	MemoryContext old;
+
+	if (!options_secret(self->target->options, name, out, &error))
+	{
+		if (error != NULL)
+			core_log(session, WARNING, "%s", error);
+		return false;
+	}
+	old = MemoryContextSwitchTo(session->mcxt);
+	self->secrets = lappend(self->secrets, pstrdup(out->data + before));
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+/*
+ * Waits for sockets, the latch, the postmaster's death, or time.  Serves what
+ * CHECK_FOR_INTERRUPTS would, piece by piece, because that may throw and our
+ * caller may be a foreign library's callback.
+ */
+static TlWake
+core_wait(TlSession *session, TlWaitFd *fds, int nfds, long timeout_ms)
+{
+	TimestampTz deadline = 0;
+
+	if (timeout_ms >= 0)
+		deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+											   timeout_ms);
+	for (;;)
+	{
+		WaitEvent	events[8];
+		WaitEventSet *set = tl_create_wait_event_set(nfds + 2);
+		long		left = -1;
+		int			fired;
+		TlWake		wake = TL_WAKE_TIMEOUT;
+
+		AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+		AddWaitEventToSet(set, WL_POSTMASTER_DEATH, PGINVALID_SOCKET, NULL, NULL);
+		for (int i = 0; i < nfds; i++)
+		{
+			fds[i].fired = 0;
+			AddWaitEventToSet(set, fds[i].events, fds[i].fd, NULL, &fds[i]);
+		}
+		if (timeout_ms >= 0)
+			left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+												   deadline);
+		fired = WaitEventSetWait(set, left, events, lengthof(events),
+								 network_wait_event());
+		FreeWaitEventSet(set);
+		for (int i = 0; i < fired; i++)
+		{
+			if (events[i].events & WL_POSTMASTER_DEATH)
+				return TL_WAKE_STOP;
+			if (events[i].events & WL_LATCH_SET)
+				ResetLatch(MyLatch);
+			else
+			{
+				((TlWaitFd *) events[i].user_data)->fired = events[i].events;
+				wake = TL_WAKE_FD;
+			}
+		}
+		serve_signals();
+		if (must_stop())
+			return TL_WAKE_STOP;
+		if (wake == TL_WAKE_FD || (timeout_ms >= 0 &&
+								   GetCurrentTimestamp() >= deadline))
+			return wake;
+	}
+}
+
+static uint32
+network_wait_event(void)
+{
+	static uint32 event = 0;
+
+	if (event == 0)
+		event = tl_wait_event("TokenledgerStore");
+	return event;
+}
+
+/* Has somebody asked this process to end, or this statement? */
+static bool
+must_stop(void)
+{
+	return ProcDiePending || QueryCancelPending;
+}
+
+/* NB: a barrier must be served, or DROP DATABASE elsewhere waits for us. */
+static void
+serve_signals(void)
+{
+	if (ProcSignalBarrierPending)
+		ProcessProcSignalBarrier();
+	if (LogMemoryContextPending)
+		ProcessLogMemoryContextInterrupt();
+}
+
+static void
+core_mark_landed(TlBatch *batch, int32 row)
+{
+	part_mark(((Attempt *) batch)->part, row, ROW_LANDED, NULL);
+}
+
+static void
+core_mark_refused(TlBatch *batch, int32 row, const char *reason)
+{
+	Attempt    *attempt = (Attempt *) batch;
+
+	part_mark(attempt->part, row, ROW_REFUSED,
+			  MemoryContextStrdup(batch->mcxt,
+								  reason ? reason : "refused by the store"));
+}
+
+static const void *
+core_state(TlSession *session, Size *len, bool *suspect)
+{
+	Session    *self = (Session *) session;
+	bytea	   *state = self->new_state;
+
+	*len = 0;
+	*suspect = false;
+	if (self->queue == NULL)
+		return NULL;
+	if (state == NULL)
+	{
+		state = self->queue->row.state;
+		*suspect = self->queue->row.state_timeline != self->queue->timeline;
+	}
+	if (state == NULL)
+		return NULL;
+	*len = VARSIZE_ANY_EXHDR(state);
+	return VARDATA_ANY(state);
+}
+
+static void
+core_set_state(TlSession *session, const void *data, Size len)
+{
+	Session    *self = (Session *) session;
+	bytea	   *state = MemoryContextAlloc(session->mcxt, VARHDRSZ + len);
+
+	SET_VARSIZE(state, VARHDRSZ + len);
+	memcpy(VARDATA(state), data, len);
+	if (self->new_state != NULL)
+		pfree(self->new_state);
+	self->new_state = state;
+}
+
+static bool
+core_save_state(TlSession *session, const void *data, Size len)
+{
+	Session    *self = (Session *) session;
+
+	MemoryContext here = CurrentMemoryContext;
+
+	if (self->queue == NULL)
+		return false;
+	PG_TRY();
+	{
+		self->lost = !queue_save_state(self->queue, data, len);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(here);
+		EmitErrorReport();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		MemoryContextSwitchTo(here);
+		self->lost = true;
+	}
+	PG_END_TRY();
+	if (!self->lost && self->new_state != NULL)
+	{
+		pfree(self->new_state);
+		self->new_state = NULL;
+	}
+	return !self->lost;
+}
+
+static void
+core_log(TlSession *session, int elevel, const char *fmt,...)
+{
+	char		text[1024];
+	va_list		args;
+	Session    *self = (Session *) session;
+	ListCell   *lc;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	foreach(lc, self->secrets)
+		redact(text, lfirst(lc));
+	ereport(Min(elevel, WARNING),
+			(errmsg("tokenledger target \"%s\": %s", session->target, text)));
+}
