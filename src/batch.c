@@ -243,9 +243,10 @@ batch_checksum(const BatchBuilder *builder)
 }
 
 uint64
-batch_checksum_add(uint64 checksum, const pg_uuid_t *event_id)
+batch_checksum_add(uint64 checksum, QueuePosition position)
 {
-	return hash_bytes_extended(event_id->data, UUID_LEN, checksum);
+	return hash_bytes_extended((const unsigned char *) &position,
+							   sizeof(position), checksum);
 }
 
 int64

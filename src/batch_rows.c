@@ -29,20 +29,20 @@
 #define INGEST_SEQ		1
 #define EVENT_COLUMNS	2		/* event_id and those that follow it */
 
-typedef enum RowResult
+typedef enum ConvertResult
 {
-	ROW_CONVERTED,
-	ROW_REFUSED,
-	ROW_NO_ROOM
-} RowResult;
+	CONVERT_OK,
+	CONVERT_REFUSED,
+	CONVERT_NO_ROOM
+} ConvertResult;
 
 static void check_types(DestReceiver *self, int operation, TupleDesc desc);
 static void check_type(TupleDesc desc, int number, const char *name,
 					   Oid expected);
 static bool receive_row(TupleTableSlot *slot, DestReceiver *self);
 static void do_nothing(DestReceiver *self);
-static RowResult convert_row(BatchBuilder *builder, const Datum *values,
-							 const bool *isnull);
+static ConvertResult convert_row(BatchBuilder *builder, const Datum *values,
+								 const bool *isnull);
 static bool convert_values(BatchBuilder *builder, const Datum *values,
 						   const bool *isnull);
 static bool refuse_null(BatchBuilder *builder);
@@ -110,7 +110,7 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 {
 	BatchBuilder *builder = (BatchBuilder *) self;
 	MemoryContext old;
-	RowResult	result;
+	ConvertResult result;
 
 	if (builder->full)
 		return false;
@@ -125,12 +125,12 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(builder->row_context);
 
-	if (result == ROW_NO_ROOM)
+	if (result == CONVERT_NO_ROOM)
 	{
 		builder->full = true;
 		return false;
 	}
-	if (result == ROW_CONVERTED)
+	if (result == CONVERT_OK)
 		keep_row(builder);
 	else
 		refuse_row(builder, slot->tts_values);
@@ -143,7 +143,7 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
  * 1 GB costs no memory to refuse, and a row that does not fit into this batch
  * is not detoasted twice.
  */
-static RowResult
+static ConvertResult
 convert_row(BatchBuilder *builder, const Datum *values, const bool *isnull)
 {
 	bool		empty = builder->nrows == 0;	/* one event always fits */
@@ -170,15 +170,15 @@ convert_row(BatchBuilder *builder, const Datum *values, const bool *isnull)
 	if (text + json > builder->limits.event_bytes)
 	{
 		refuse_stored_size(builder, values, isnull);
-		return ROW_REFUSED;
+		return CONVERT_REFUSED;
 	}
 
 	/* JSON may take less than its stored size, so it is left out here. */
 	if (!empty && text > room)
-		return ROW_NO_ROOM;
+		return CONVERT_NO_ROOM;
 	if (!convert_values(builder, values, isnull))
-		return ROW_REFUSED;
-	return empty || builder->row_text <= room ? ROW_CONVERTED : ROW_NO_ROOM;
+		return CONVERT_REFUSED;
+	return empty || builder->row_text <= room ? CONVERT_OK : CONVERT_NO_ROOM;
 }
 
 static bool
@@ -278,7 +278,8 @@ keep_null(BatchBuilder *builder, BuilderColumn *column)
 static void
 keep_timestamp(BatchBuilder *builder)
 {
-	int64		value = ((int64 *) builder->timestamp->values)[builder->nrows];
+	const int64 *values = (const int64 *) builder->timestamp->values;
+	int64		value = values[builder->nrows];
 
 	if (builder->row_special & builder->timestamp->bit)
 		return;
@@ -302,12 +303,11 @@ refuse_row(BatchBuilder *builder, const Datum *values)
 static void
 take_row(BatchBuilder *builder, const Datum *values)
 {
-	const pg_uuid_t *event_id = DatumGetUUIDP(values[EVENT_COLUMNS]);
 	FullTransactionId xid = DatumGetFullTransactionId(values[INGEST_XID]);
 
 	builder->last.xid = U64FromFullTransactionId(xid);
 	builder->last.seq = DatumGetInt64(values[INGEST_SEQ]);
-	builder->checksum = batch_checksum_add(builder->checksum, event_id);
+	builder->checksum = batch_checksum_add(builder->checksum, builder->last);
 	builder->taken++;
 	builder->full = builder->taken >= builder->limits.rows ||
 		builder->bytes >= builder->limits.bytes;

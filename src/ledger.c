@@ -99,20 +99,23 @@ Datum
 tl_refuse_edit(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Relation	rel;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("refuse_edit was not called by the trigger manager")));
+	rel = trigger->tg_relation;
 	if (!guc_allow_ledger_edits)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot %s table \"%s.%s\"",
 						edit_name(trigger->tg_event),
-						get_namespace_name(RelationGetNamespace(trigger->tg_relation)),
-						RelationGetRelationName(trigger->tg_relation)),
+						get_namespace_name(RelationGetNamespace(rel)),
+						RelationGetRelationName(rel)),
 				 errdetail("The ledger is append-only."),
-				 errhint("A superuser can set tokenledger.allow_ledger_edits to on for a transaction that has to change it.")));
+				 errhint("A superuser can set tokenledger.allow_ledger_edits "
+						 "to on for a transaction that has to change it.")));
 	return PointerGetDatum(NULL);
 }
 

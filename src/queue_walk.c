@@ -123,7 +123,7 @@ walk_window(Datum from, Datum to, const WindowSnapshot *previous,
 
 	memset(walk, 0, sizeof(*walk));
 	if (walk_plan == NULL)
-		walk_plan = prepare_window("ingest_xid, ingest_seq, event_id");
+		walk_plan = prepare_window("ingest_xid, ingest_seq");
 	begin_stretches(&stretches, from, to, previous, after, queue_end());
 	while (walk->rows < rows && next_stretch(&stretches, &stretch))
 		run_stretch(walk_plan, &stretch, to, rows - walk->rows, &receiver.pub);
@@ -313,8 +313,7 @@ walk_receive(TupleTableSlot *slot, DestReceiver *self)
 	walk->rows++;
 	walk->last.xid = DatumGetUInt64(slot->tts_values[0]);
 	walk->last.seq = DatumGetInt64(slot->tts_values[1]);
-	walk->checksum = batch_checksum_add(walk->checksum,
-										DatumGetUUIDP(slot->tts_values[2]));
+	walk->checksum = batch_checksum_add(walk->checksum, walk->last);
 	return true;
 }
 

@@ -25,7 +25,7 @@ typedef struct LedgerColumn
 
 #define LEDGER_NCOLUMNS		33
 
-/* In the order of the table: event_id first, columns of later versions last. */
+/* In the table's order: event_id first, columns of later versions last. */
 extern const LedgerColumn ledger_columns[LEDGER_NCOLUMNS];
 
 /* Where an event stands in the queue. */
@@ -50,8 +50,8 @@ typedef struct BatchLimits
 
 /*
  * Larger limits count as this.  It keeps a column's text, the row that is
- * found not to fit included, within the 1 GB of a StringInfo, and so its int32
- * offsets too.
+ * found not to fit included, within the 1 GB of a StringInfo, and so its
+ * int32 offsets too.
  */
 #define BATCH_MAX_BYTES		(INT64CONST(256) * 1024 * 1024)
 
@@ -68,9 +68,9 @@ typedef struct BatchBuilder BatchBuilder;
 /*
  * A builder for rows of these columns: ingest_xid, ingest_seq, event_id, and
  * then the given ones (ledger_columns entries) in their order, event_id left
- * out if it is among them.  with_event_id: the batch has event_id as its first
- * column; event_ids has it anyway.  Without "timestamp" no batch has a finite
- * timestamp, so a target's columns should always have it.
+ * out if it is among them.  with_event_id: the batch has event_id as its
+ * first column; event_ids has it anyway.  Without "timestamp" no batch has a
+ * finite timestamp, so a target's columns should always have it.
  *
  * Its buffers live in a context below parent and are kept from batch to
  * batch, but given back when they have grown beyond what batches need: they
@@ -101,11 +101,11 @@ extern int32 batch_taken(const BatchBuilder *builder);
 extern QueuePosition batch_last(const BatchBuilder *builder);
 
 /*
- * Hash over the ids of all events taken, in their order; 0 for none.  Stable
+ * Hash over the positions of all events taken, in their order; 0 for none.  Stable
  * from version to version, but not between machines of other byte orders.
  */
 extern uint64 batch_checksum(const BatchBuilder *builder);
-extern uint64 batch_checksum_add(uint64 checksum, const pg_uuid_t *event_id);
+extern uint64 batch_checksum_add(uint64 checksum, QueuePosition position);
 
 /*
  * Bytes of column data in the batch, as BatchLimits.bytes counts them.  An

@@ -36,7 +36,7 @@
 	const char *fileName, int lineNumber
 #endif
 
-/* 16: PG_FUNCTION_INFO_V1() exports the function itself. */
+/* 16: PG_FUNCTION_INFO_V1() exports the function as well as its record. */
 #define TL_FUNCTION_INFO(name) \
 	extern PGDLLEXPORT Datum name(PG_FUNCTION_ARGS); \
 	PG_FUNCTION_INFO_V1(name)
@@ -106,25 +106,6 @@ InitMaterializedSRF(FunctionCallInfo fcinfo, bits32 flags)
 #else
 #define tl_owns_database(database) \
 	pg_database_ownercheck((database), GetUserId())
-#endif
-
-/*
- * 16: PG_FUNCTION_INFO_V1() exports the function as well as its record.  Needs
- * to be seen where SQL functions are defined.
- */
-#if !defined(FRONTEND) && PG_VERSION_NUM < 160000
-#include "fmgr.h"
-#undef PG_FUNCTION_INFO_V1
-#define PG_FUNCTION_INFO_V1(name) \
-extern PGDLLEXPORT Datum name(PG_FUNCTION_ARGS); \
-extern PGDLLEXPORT const Pg_finfo_record *CppConcat(pg_finfo_, name) (void); \
-const Pg_finfo_record * \
-CppConcat(pg_finfo_, name) (void) \
-{ \
-	static const Pg_finfo_record record = {1}; \
-	return &record; \
-} \
-extern int	tl_no_such_variable
 #endif
 
 #endif							/* TL_COMPAT_H */

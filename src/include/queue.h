@@ -34,7 +34,7 @@ typedef struct QueuePart
 	bool		durable;		/* its token is in the lane's row */
 	QueuePosition last;
 	int32		rows;			/* events in its batch */
-	uint64		checksum;		/* over the ids of the events taken */
+	uint64		checksum;		/* over the positions of the events taken */
 	pg_uuid_t	token;
 	TlHistory	history;		/* TL_FRESH: this token's is the first attempt
 								 * with any of its events */
