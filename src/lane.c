@@ -52,6 +52,7 @@ static void publish(LaneSlot *slot);
 static void clear_slot(int code, Datum arg);
 static Lane *lane_start(LaneSlot *slot);
 static void load_target(Lane *lane);
+static void tell_invalid(Lane *lane);
 static void open_queue(Lane *lane);
 static void tell_lanes_needed(Lane *lane);
 static void run(Lane *lane);
@@ -195,14 +196,22 @@ load_target(Lane *lane)
 		lane_exit(lane, LANE_EXIT_STOPPED);
 	if (lane->target->error != NULL)
 	{
-		if (lane->slot->lane == 0)
-			ereport(LOG,
-					(errmsg("tokenledger target \"%s\" is invalid: %s",
-							lane->target->name, lane->target->error),
-					 lane->target->hint ?
-					 errhint("%s", lane->target->hint) : 0));
+		tell_invalid(lane);
 		lane_exit(lane, LANE_EXIT_INVALID);
 	}
+	lane->slot->invalid_told = false;
+}
+
+static void
+tell_invalid(Lane *lane)
+{
+	if (lane->slot->lane != 0 || lane->slot->invalid_told)
+		return;
+	lane->slot->invalid_told = true;
+	ereport(LOG,
+			(errmsg("tokenledger target \"%s\" is invalid: %s",
+					lane->target->name, lane->target->error),
+			 lane->target->hint ? errhint("%s", lane->target->hint) : 0));
 }
 
 static void

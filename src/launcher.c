@@ -56,7 +56,7 @@
 
 #define LOOK_MS				10000	/* between looks when nothing happens */
 #define STARTING_MS			30000	/* a start that takes longer has failed */
-#define NO_EXTENSION_MS		10000	/* until a database is tried again */
+#define HOPELESS_MS			10000	/* without the extension, or a file */
 #define FAILED_MIN_MS		1000	/* doubles with each failure */
 #define FAILED_MAX_MS		60000
 
@@ -347,9 +347,9 @@ note_exit(LaneSlot *slot)
 						FAILED_MAX_MS);
 			break;
 		case LANE_EXIT_NO_EXTENSION:
-			delay = NO_EXTENSION_MS;
-			break;
 		case LANE_EXIT_INVALID:
+			delay = HOPELESS_MS;
+			break;
 		case LANE_EXIT_RETIRED:
 			slot->restart_at = DT_NOEND;	/* until its entry changes */
 			return;
@@ -408,7 +408,10 @@ static void
 start_lane(LaneSlot *slot, const WantedLane *wanted)
 {
 	if (slot->state == SLOT_FREE)
+	{
 		slot->failures = 0;
+		slot->invalid_told = false;
+	}
 	slot->database = wanted->database;
 	strlcpy(slot->target, wanted->target, TL_TARGET_NAMELEN);
 	slot->lane = wanted->lane;

@@ -479,7 +479,8 @@ shown(const char *text)
 
 	initStringInfo(&out);
 	for (; *text != '\0' && out.len < MAX_SHOWN; text++)
-		appendStringInfoChar(&out, *text >= ' ' && *text < 0x7f ? *text : '?');
+		appendStringInfoChar(&out,
+							 *text >= ' ' && *text < 0x7f ? *text : '?');
 	if (*text != '\0')
 		appendStringInfoString(&out, "...");
 	return out.data;

@@ -481,13 +481,13 @@ read_cursor(Queue *queue, QueueStatement statement, Cursor *cursor)
 	target_key(queue, &args);
 	if (queue_run_at(statement, &queue->target_tid, &args) == 0)
 		return false;
-	cursor->from = queue_value(2, &isnull);
+	cursor->from = queue_snapshot(2, &isnull);
 	if (isnull)
 		return false;
-	cursor->to = queue_value(3, &isnull);
+	cursor->to = queue_snapshot(3, &isnull);
 	cursor->last.xid = (uint64) queue_int64(4, 0);
 	cursor->last.seq = queue_int64(5, -1);
-	cursor->suspect_to = queue_value(8, &isnull);
+	cursor->suspect_to = queue_snapshot(8, &isnull);
 	cursor->has_suspect = !isnull;
 	state = TextDatumGetCString(queue_value(7, &isnull));
 	queue->paused = DatumGetBool(queue_value(6, &isnull));

@@ -271,8 +271,8 @@ read_range(QueueRange *range)
 	range->claimed = !isnull;
 	if (!range->claimed)
 		return;
-	range->from = queue_value(4, &isnull);
-	range->to = queue_value(5, &isnull);
+	range->from = queue_snapshot(4, &isnull);
+	range->to = queue_snapshot(5, &isnull);
 	range->first = read_position(6);
 	range->done = read_position(8);
 	range->last = read_position(10);

@@ -110,7 +110,11 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 		" forwards to the target' END, CASE WHEN copy THEN pg_catalog.now()"
 		" END FROM (SELECT EXISTS (SELECT FROM token_ledger.target"
 		" WHERE name OPERATOR(pg_catalog.=) $3 AND window_from IS NOT NULL)"
-		" AS copy) AS c ON CONFLICT DO NOTHING", NULL, NULL, 3,
+		" AS copy) AS c WHERE NOT EXISTS (SELECT FROM token_ledger.target"
+		" WHERE system_identifier OPERATOR(pg_catalog.=) $1"
+		" AND database_oid OPERATOR(pg_catalog.=) $2"
+		" AND name OPERATOR(pg_catalog.=) $3)"
+		" ON CONFLICT DO NOTHING", NULL, NULL, 3,
 	{INT8OID, OIDOID, TEXTOID}},
 	[Q_FIND_TARGET] = {
 		"SELECT ctid, id, window_from IS NULL, timeline, start_request"
@@ -242,6 +246,14 @@ queue_value(int column, bool *isnull)
 {
 	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column,
 						 isnull);
+}
+
+Datum
+queue_snapshot(int column, bool *isnull)
+{
+	Datum		value = queue_value(column, isnull);
+
+	return *isnull ? value : PointerGetDatum(PG_DETOAST_DATUM(value));
 }
 
 int64

@@ -341,13 +341,15 @@ registry_schemes(void)
 	{
 		int			len = (int) strlen(file->d_name) - prefix - suffix;
 		char	   *scheme;
+		RegistryEntry *entry;
 
 		if (len <= 0 || strncmp(file->d_name, LIBRARY_PREFIX, prefix) != 0 ||
 			strcmp(file->d_name + prefix + len, DLSUFFIX) != 0)
 			continue;
 		scheme = pnstrdup(file->d_name + prefix, len);
+		entry = find_entry(scheme);
 		if (scheme_valid(scheme) && library_exists(scheme) &&
-			(find_entry(scheme) == NULL || find_entry(scheme)->handle != NULL))
+			(entry == NULL || entry->handle != NULL))
 			result = lappend(result, scheme);
 	}
 	if (dir != NULL)

@@ -511,8 +511,8 @@ hex_value(char c)
 }
 
 /*
- * Percent-decodes a part of the URL; NULL after fail().  text_only: it must be
- * UTF-8, whatever the encoding of the database that will read it.
+ * Percent-decodes a part of the URL; NULL after fail().  text_only: it must
+ * be UTF-8, whatever the encoding of the database that will read it.
  */
 static char *
 decode(TargetUrl *url, const char *what, const char *text, int limit,
@@ -520,6 +520,7 @@ decode(TargetUrl *url, const char *what, const char *text, int limit,
 {
 	char	   *result = palloc(strlen(text) + 1);
 	char	   *out = result;
+	int			len;
 
 	for (const char *in = text; *in != '\0'; in++)
 	{
@@ -549,10 +550,11 @@ decode(TargetUrl *url, const char *what, const char *text, int limit,
 	}
 	*out = '\0';
 
-	if (out - result > limit)
+	len = out - result;
+	if (len > limit)
 		fail(url, NULL, "the %s is longer than %d bytes", what, limit);
-	else if (text_only && pg_encoding_verifymbstr(PG_UTF8, result,
-												  out - result) != out - result)
+	else if (text_only &&
+			 pg_encoding_verifymbstr(PG_UTF8, result, len) != len)
 		fail(url, NULL, "the %s is not valid UTF-8", what);
 	else
 		return result;

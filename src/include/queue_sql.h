@@ -58,6 +58,9 @@ extern uint64 queue_run_at(QueueStatement statement, ItemPointer tid,
 
 /* Of the only row returned; column counted from 1. */
 extern Datum queue_value(int column, bool *isnull);
+
+/* A pg_snapshot that does not hang on the row's TOAST. */
+extern Datum queue_snapshot(int column, bool *isnull);
 extern int64 queue_int64(int column, int64 if_null);
 
 #endif							/* TL_QUEUE_SQL_H */

@@ -30,7 +30,8 @@ typedef enum LaneExit
 	LANE_EXIT_STOPPED,			/* asked to */
 	LANE_EXIT_FAILED,			/* crashed, or an error it could not handle */
 	LANE_EXIT_NO_EXTENSION,		/* the database lacks the extension */
-	LANE_EXIT_INVALID,			/* the entry cannot run until it is changed */
+	LANE_EXIT_INVALID,			/* the entry cannot run until it, or a file it
+								 * names, is changed */
 	LANE_EXIT_RETIRED			/* more lanes ran than the URL now asks for */
 } LaneExit;
 
@@ -57,6 +58,7 @@ typedef struct LaneSlot
 	Latch	   *latch;
 	TimestampTz started_at;		/* of SLOT_STARTING */
 	TimestampTz restart_at;		/* of SLOT_EXITED; 0: not yet decided */
+	bool		invalid_told;	/* the log has it */
 	int32		failures;		/* exits in a row that were LANE_EXIT_FAILED */
 
 	/* The lane's own; read by others without the lock. */

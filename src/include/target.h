@@ -18,8 +18,8 @@ typedef struct Target
 	const TargetUrl *url;
 	const char *name;			/* url->name */
 	const TlBackend *backend;	/* NULL if it could not be loaded */
-	Options    *options;		/* core's and backend's, with defaults from the
-								 * GUCs; NULL while invalid */
+	Options    *options;		/* core's and backend's, with defaults from
+								 * the GUCs; NULL while invalid */
 	char	   *destination;	/* canonical, without user, secrets and
 								 * options that do not change the store:
 								 * "postgres://db2:5432/llm?table=...".  ASCII;
@@ -28,8 +28,8 @@ typedef struct Target
 								 * that are its defaults; not of the files it
 								 * names */
 	char	   *error;			/* NULL: valid */
-	char	   *hint;			/* also of a valid target whose database is not
-								 * in tokenledger.databases */
+	char	   *hint;			/* also of a valid target whose database is
+								 * not in tokenledger.databases */
 
 	/* Core options, resolved; only of a valid target. */
 	int32		lanes;

@@ -35,9 +35,9 @@ typedef struct TargetUrl		/* one entry of the list */
 								 * directories of Unix sockets */
 	char	   *path;			/* decoded, without the leading slash */
 	UrlOption  *options;
-	char	   *error;			/* NULL: the entry is well-formed.  Never holds
-								 * a secret: it repeats no text of the entry
-								 * but well-formed names of options */
+	char	   *error;			/* NULL: the entry is well-formed.  Never
+								 * holds a secret: it repeats no text of the
+								 * entry but well-formed names of options */
 	char	   *hint;			/* what to change; NULL */
 	struct TargetUrl *next;
 } TargetUrl;

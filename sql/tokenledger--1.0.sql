@@ -1,0 +1,1459 @@
+/* tokenledger 1.0: the ledger, its guard, and the state of forwarding. */
+
+\echo Use "CREATE EXTENSION tokenledger" to load this file. \quit
+
+-- Every installation runs this script and then each delta, so that fresh and
+-- updated ledgers are equal to the attribute number.
+
+-- Nothing that the schema may hold already is mistaken for PostgreSQL's own.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+--------------------------------------------------------------------------
+-- Privileges and locks: for the scripts themselves
+
+-- What a script grants counts as the extension's own and is left out of
+-- dumps.  Where it grants on behalf of users (again), or touches an object
+-- that is theirs as well, that record is removed.
+CREATE FUNCTION token_ledger.dump_privileges(class regclass, object oid)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	DELETE FROM pg_catalog.pg_init_privs i
+	WHERE i.classoid = class AND i.objoid = object
+		AND (class <> 'pg_catalog.pg_class'::regclass OR i.objsubid > 0);
+
+	-- Roles named in such a record, from PostgreSQL 17 on.
+	DELETE FROM pg_catalog.pg_shdepend d
+	USING pg_catalog.pg_database b
+	WHERE b.datname = current_database() AND d.dbid = b.oid
+		AND d.deptype = 'i' AND d.classid = class AND d.objid = object
+		AND (class <> 'pg_catalog.pg_class'::regclass OR d.objsubid > 0);
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.dump_privileges FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.dump_privileges IS
+'Of the extension''s scripts: makes pg_dump write all privileges of an object (of a table: of its columns).';
+
+CREATE FUNCTION token_ledger.lock_ledger()
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	holders text;
+BEGIN
+	-- At once in the strongest mode that the script will need: to raise it
+	-- later could cost an application's INSERT a deadlock.
+	LOCK TABLE token_ledger.token_ledger_events IN ACCESS EXCLUSIVE MODE;
+EXCEPTION WHEN lock_not_available THEN
+	SELECT string_agg(DISTINCT CASE WHEN l.pid IS NULL
+		THEN 'a prepared transaction'
+		ELSE format('process %s (user "%s", application "%s", %s)',
+			l.pid, a.usename, a.application_name, a.state) END, ', ')
+	INTO holders
+	FROM pg_catalog.pg_locks l
+		LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+	WHERE l.relation = 'token_ledger.token_ledger_events'::regclass
+		AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
+		AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d
+			WHERE d.datname = current_database());
+	RAISE EXCEPTION USING
+		ERRCODE = 'lock_not_available',
+		MESSAGE = format('table "token_ledger.token_ledger_events" was in use for %s',
+			current_setting('lock_timeout')),
+		DETAIL = coalesce('Locks are held by ' || holders || '.',
+			'Nobody holds a lock any more.'),
+		HINT = 'Repeat the command when these transactions have ended.';
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.lock_ledger FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.lock_ledger() IS
+'Of the extension''s scripts: locks the ledger for DDL within lock_timeout, or says who holds it.';
+
+--------------------------------------------------------------------------
+-- The ledger
+
+-- The label IMMUTABLE is a deliberate lie: the value is the inserting
+-- transaction.  PostgreSQL evaluates a generation expression once for each
+-- execution of a statement, in the transaction that inserts.  src/ledger.c
+-- explains why it is so and which tests pin it.  Every role that may insert
+-- needs EXECUTE, however it came by its INSERT privilege, hence PUBLIC keeps
+-- it; the function tells no more than pg_current_xact_id() does.
+CREATE FUNCTION token_ledger.ingest_position()
+RETURNS xid8 LANGUAGE c IMMUTABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'tl_ingest_position';
+COMMENT ON FUNCTION token_ledger.ingest_position() IS
+'The inserting transaction. Labelled IMMUTABLE so that a generated column accepts it; not for other uses.';
+
+-- No CHECK, no foreign key, and nullability no tighter than this: an insert
+-- never fails because a client sent odd values.
+CREATE TABLE token_ledger.token_ledger_events (
+	event_id uuid NOT NULL DEFAULT gen_random_uuid(),
+	trace_id uuid,
+	span_id uuid,
+	parent_span_id uuid,
+	"timestamp" timestamptz NOT NULL DEFAULT now(),
+	duration_ms double precision,
+	provider text NOT NULL,
+	model text NOT NULL,
+	input_tokens bigint NOT NULL DEFAULT 0,
+	output_tokens bigint NOT NULL DEFAULT 0,
+	total_tokens bigint NOT NULL DEFAULT 0,
+	cost_usd numeric(18, 8),
+	endpoint text,
+	request_type text DEFAULT 'chat',
+	user_id text,
+	session_id text,
+	organization_id text,
+	app_name text,
+	environment text,
+	status text DEFAULT 'success',
+	error_type text,
+	error_message text,
+	metadata jsonb,
+	request_preview text,
+	response_preview text,
+	ingest_xid xid8 GENERATED ALWAYS AS (token_ledger.ingest_position()) STORED,
+	ingest_seq bigint GENERATED ALWAYS AS IDENTITY (CACHE 1),
+	CONSTRAINT token_ledger_events_pkey PRIMARY KEY (event_id)
+);
+COMMENT ON TABLE token_ledger.token_ledger_events IS
+'The ledger: one row per LLM call, append-only. Also the queue: each committed row is forwarded to every target.';
+COMMENT ON COLUMN token_ledger.token_ledger_events.event_id IS
+'Identity of the event, here and in every store.';
+COMMENT ON COLUMN token_ledger.token_ledger_events.trace_id IS
+'Trace that the call belongs to.';
+COMMENT ON COLUMN token_ledger.token_ledger_events.span_id IS
+'Span of the call within its trace.';
+COMMENT ON COLUMN token_ledger.token_ledger_events.parent_span_id IS
+'Span that made the call.';
+COMMENT ON COLUMN token_ledger.token_ledger_events."timestamp" IS
+'Time of the call as the client states it.';
+COMMENT ON COLUMN token_ledger.token_ledger_events.duration_ms IS
+'Duration of the call in milliseconds.';
+COMMENT ON COLUMN token_ledger.token_ledger_events.provider IS
+'Provider of the model, such as openai.';
+COMMENT ON COLUMN token_ledger.token_ledger_events.model IS
+'Model as the provider names it.';
+COMMENT ON COLUMN token_ledger.token_ledger_events.input_tokens IS
+'Tokens of the request.';
+COMMENT ON COLUMN token_ledger.token_ledger_events.output_tokens IS
+'Tokens of the response.';
+COMMENT ON COLUMN token_ledger.token_ledger_events.total_tokens IS
+'Tokens in all as the client states them; not computed, not checked.';
+COMMENT ON COLUMN token_ledger.token_ledger_events.cost_usd IS
+'Cost of the call in US dollars; NULL if not known.';
+COMMENT ON COLUMN token_ledger.token_ledger_events.endpoint IS
+'Endpoint of the provider that was called.';
+COMMENT ON COLUMN token_ledger.token_ledger_events.request_type IS
+'Kind of request: chat, completion, embedding and so on.';
+COMMENT ON COLUMN token_ledger.token_ledger_events.user_id IS
+'User on whose behalf the call was made.';
+COMMENT ON COLUMN token_ledger.token_ledger_events.session_id IS
+'Session of that user.';
+COMMENT ON COLUMN token_ledger.token_ledger_events.organization_id IS
+'Organization of that user.';
+COMMENT ON COLUMN token_ledger.token_ledger_events.app_name IS
+'Application that made the call.';
+COMMENT ON COLUMN token_ledger.token_ledger_events.environment IS
+'Environment of the application, such as production.';
+COMMENT ON COLUMN token_ledger.token_ledger_events.status IS
+'Outcome of the call: success, error and so on.';
+COMMENT ON COLUMN token_ledger.token_ledger_events.error_type IS
+'Class of the error, if the call failed.';
+COMMENT ON COLUMN token_ledger.token_ledger_events.error_message IS
+'Message of the error, if the call failed.';
+COMMENT ON COLUMN token_ledger.token_ledger_events.metadata IS
+'What else the client wants to keep about the call.';
+COMMENT ON COLUMN token_ledger.token_ledger_events.request_preview IS
+'Beginning of the request.';
+COMMENT ON COLUMN token_ledger.token_ledger_events.response_preview IS
+'Beginning of the response.';
+COMMENT ON COLUMN token_ledger.token_ledger_events.ingest_xid IS
+'Transaction that inserted the row into this cluster: its place in the queue. Not forwarded.';
+COMMENT ON COLUMN token_ledger.token_ledger_events.ingest_seq IS
+'Place in the queue among the rows of one transaction. Not forwarded.';
+COMMENT ON SEQUENCE token_ledger.token_ledger_events_ingest_seq_seq IS
+'Of token_ledger_events.ingest_seq.';
+COMMENT ON CONSTRAINT token_ledger_events_pkey
+	ON token_ledger.token_ledger_events IS
+'Clients insert ON CONFLICT (event_id) DO NOTHING: this has to stay a plain unique index on event_id alone.';
+
+CREATE UNIQUE INDEX token_ledger_events_ingest_key
+	ON token_ledger.token_ledger_events (ingest_xid, ingest_seq);
+COMMENT ON INDEX token_ledger.token_ledger_events_ingest_key IS
+'The queue''s order: targets read the ledger along it.';
+
+-- A client that starts creates indexes of eight names if they do not exist.
+-- On a large ledger that takes long, holds off writers, and makes every later
+-- insert dearer.  So the names are taken: by a useful and very small index on
+-- the time, and by indexes that never hold a row.
+CREATE INDEX idx_token_ledger_events_timestamp
+	ON token_ledger.token_ledger_events USING brin ("timestamp");
+COMMENT ON INDEX token_ledger.idx_token_ledger_events_timestamp IS
+'For queries by time. Bears the name that clients would create an index under.';
+CREATE INDEX idx_token_ledger_events_user
+	ON token_ledger.token_ledger_events (user_id) WHERE false;
+COMMENT ON INDEX token_ledger.idx_token_ledger_events_user IS
+'Empty: takes the name, so that a starting client does not build an index here. Create indexes that you need under other names.';
+CREATE INDEX idx_token_ledger_events_model
+	ON token_ledger.token_ledger_events (model) WHERE false;
+COMMENT ON INDEX token_ledger.idx_token_ledger_events_model IS
+'Empty: takes the name, so that a starting client does not build an index here. Create indexes that you need under other names.';
+CREATE INDEX idx_token_ledger_events_app
+	ON token_ledger.token_ledger_events (app_name) WHERE false;
+COMMENT ON INDEX token_ledger.idx_token_ledger_events_app IS
+'Empty: takes the name, so that a starting client does not build an index here. Create indexes that you need under other names.';
+
+--------------------------------------------------------------------------
+-- Forwarding: its state
+
+CREATE TABLE token_ledger.instance (
+	singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+	ledger_id uuid NOT NULL
+);
+COMMENT ON TABLE token_ledger.instance IS
+'Identity of the ledger, the same in every copy of it. One row, made at first use.';
+COMMENT ON COLUMN token_ledger.instance.singleton IS 'Always true.';
+COMMENT ON COLUMN token_ledger.instance.ledger_id IS
+'Random; the stores keep it beside the events.';
+
+CREATE TABLE token_ledger.instance_local (
+	singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+	system_identifier bigint NOT NULL,
+	database_oid oid NOT NULL,
+	timeline integer NOT NULL,
+	written_xid xid8 NOT NULL
+);
+COMMENT ON TABLE token_ledger.instance_local IS
+'Where this ledger last ran, by which a copy is told from the original. One row, never dumped.';
+COMMENT ON COLUMN token_ledger.instance_local.singleton IS 'Always true.';
+COMMENT ON COLUMN token_ledger.instance_local.system_identifier IS
+'Of the cluster.';
+COMMENT ON COLUMN token_ledger.instance_local.database_oid IS
+'Of the database.';
+COMMENT ON COLUMN token_ledger.instance_local.timeline IS
+'Of the write-ahead log.';
+COMMENT ON COLUMN token_ledger.instance_local.written_xid IS
+'Transaction that wrote this row; differs from the row''s xmin after a restore.';
+
+CREATE TABLE token_ledger.retired (
+	hour timestamptz PRIMARY KEY,
+	events bigint NOT NULL,
+	tokens numeric NOT NULL,
+	cost numeric NOT NULL
+);
+COMMENT ON TABLE token_ledger.retired IS
+'Committed events that the ledger no longer holds, by hour: deleted, truncated, or written over at another place in the queue.';
+COMMENT ON COLUMN token_ledger.retired.hour IS
+'Start of the hour (UTC) of the events'' timestamp.';
+COMMENT ON COLUMN token_ledger.retired.events IS 'Number of events.';
+COMMENT ON COLUMN token_ledger.retired.tokens IS 'Sum of total_tokens.';
+COMMENT ON COLUMN token_ledger.retired.cost IS
+'Sum of cost_usd, without NaN.';
+
+-- Default of target.vanished.  Waits for deletions that are under way: those
+-- that come later see the new target.
+CREATE FUNCTION token_ledger.retired_events()
+RETURNS bigint LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	LOCK TABLE token_ledger.retired IN SHARE MODE;
+	RETURN (SELECT coalesce(sum(r.events), 0) FROM token_ledger.retired r);
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.retired_events FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.retired_events() IS
+'How many events the ledger has held and no longer holds.';
+
+CREATE TABLE token_ledger.target (
+	id integer GENERATED ALWAYS AS IDENTITY UNIQUE,
+	system_identifier bigint NOT NULL,
+	database_oid oid NOT NULL,
+	name text NOT NULL,
+	backend text,
+	destination text,
+	paused boolean NOT NULL DEFAULT false,
+	state text NOT NULL DEFAULT 'running'
+		CHECK (state IN ('running', 'suspended', 'stopped', 'error')),
+	cause text,
+	code text,
+	last_error text,
+	error_since timestamptz,
+	remote_version integer,
+	remote_differences text,
+	guarantee text,
+	keeps_from timestamptz,
+	window_from pg_snapshot,
+	window_to pg_snapshot,
+	window_to_at timestamptz,
+	last_xid xid8,
+	last_seq bigint,
+	suspect_to pg_snapshot,
+	start_request text CHECK (start_request IN ('everything', 'now')),
+	timeline integer,
+	skipped bigint NOT NULL DEFAULT 0,
+	vanished bigint NOT NULL DEFAULT token_ledger.retired_events(),
+	created_at timestamptz NOT NULL DEFAULT now(),
+	PRIMARY KEY (system_identifier, database_oid, name)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0,
+	autovacuum_vacuum_threshold = 500);
+COMMENT ON TABLE token_ledger.target IS
+'One row per target, with its cursor over the ledger. Rows of other clusters (restored ones) are history.';
+COMMENT ON COLUMN token_ledger.target.id IS 'Names the target in other tables.';
+COMMENT ON COLUMN token_ledger.target.system_identifier IS
+'Of the cluster that forwards.';
+COMMENT ON COLUMN token_ledger.target.database_oid IS
+'Of the database that forwards.';
+COMMENT ON COLUMN token_ledger.target.name IS
+'As in the setting tokenledger.targets.';
+COMMENT ON COLUMN token_ledger.target.backend IS 'Kind of store.';
+COMMENT ON COLUMN token_ledger.target.destination IS
+'The store and its table, without user and secrets.';
+COMMENT ON COLUMN token_ledger.target.paused IS
+'Set by pause(), cleared by resume().';
+COMMENT ON COLUMN token_ledger.target.state IS
+'running, suspended (this ledger is a copy), stopped (another destination) or error (tries again by itself).';
+COMMENT ON COLUMN token_ledger.target.cause IS 'Class of the last error.';
+COMMENT ON COLUMN token_ledger.target.code IS
+'The store''s code of the last error.';
+COMMENT ON COLUMN token_ledger.target.last_error IS
+'Words of the last error; NULL once the cause is gone.';
+COMMENT ON COLUMN token_ledger.target.error_since IS
+'Since when the target has been in error.';
+COMMENT ON COLUMN token_ledger.target.remote_version IS
+'Schema version of the store''s table: 100 * major + minor.';
+COMMENT ON COLUMN token_ledger.target.remote_differences IS
+'How the store''s table differs from what is expected.';
+COMMENT ON COLUMN token_ledger.target.guarantee IS
+'What the store is verified to hold once when it is sent twice: an attempt, a batch or an event.';
+COMMENT ON COLUMN token_ledger.target.keeps_from IS
+'The store may have dropped events that are older; NULL: it drops none.';
+COMMENT ON COLUMN token_ledger.target.window_from IS
+'Everything visible in this snapshot has been claimed.';
+COMMENT ON COLUMN token_ledger.target.window_to IS
+'End of the current window; its events up to last_xid, last_seq have been claimed. NULL: nothing has been.';
+COMMENT ON COLUMN token_ledger.target.window_to_at IS
+'When that snapshot was taken.';
+COMMENT ON COLUMN token_ledger.target.last_xid IS
+'Last position claimed in the current window; NULL: none.';
+COMMENT ON COLUMN token_ledger.target.last_seq IS
+'Last position claimed in the current window; NULL: none.';
+COMMENT ON COLUMN token_ledger.target.start_request IS
+'What adopt() asked for: the next lane to start sets the window accordingly.';
+COMMENT ON COLUMN token_ledger.target.suspect_to IS
+'Events visible in this snapshot may have been sent before a fail-over and are looked up first.';
+COMMENT ON COLUMN token_ledger.target.timeline IS
+'Of the write-ahead log when the target last ran.';
+COMMENT ON COLUMN token_ledger.target.start_request IS
+'Where a lane is asked to begin: beginning or now, whatever the URL says. NULL: nowhere else.';
+COMMENT ON COLUMN token_ledger.target.skipped IS
+'Events that start=now has passed over.';
+COMMENT ON COLUMN token_ledger.target.vanished IS
+'Events that left the ledger before this target claimed them, those before its creation included.';
+COMMENT ON COLUMN token_ledger.target.created_at IS
+'When the target was first taken up.';
+COMMENT ON SEQUENCE token_ledger.target_id_seq IS 'Of target.id.';
+
+CREATE TABLE token_ledger.lane (
+	target_id integer NOT NULL
+		REFERENCES token_ledger.target (id) ON DELETE CASCADE,
+	lane smallint NOT NULL,
+	epoch bigint NOT NULL DEFAULT 0,
+	source text CHECK (source IN ('window', 'dead_letter', 'job')),
+	source_id bigint,
+	range_from pg_snapshot,
+	range_to pg_snapshot,
+	first_xid xid8,
+	first_seq bigint,
+	done_xid xid8,
+	done_seq bigint,
+	last_xid xid8,
+	last_seq bigint,
+	range_rows integer NOT NULL DEFAULT 0,
+	done_rows integer NOT NULL DEFAULT 0,
+	range_history smallint NOT NULL DEFAULT 0,
+	part_xid xid8,
+	part_seq bigint,
+	part_rows integer,
+	part_checksum bigint,
+	part_token uuid,
+	part_history smallint,
+	part_started_at timestamptz,
+	held uuid[],
+	backend_state bytea,
+	state_timeline integer,
+	forwarded bigint NOT NULL DEFAULT 0,
+	rows_new bigint NOT NULL DEFAULT 0,
+	dead bigint NOT NULL DEFAULT 0,
+	filtered bigint NOT NULL DEFAULT 0,
+	vanished bigint NOT NULL DEFAULT 0,
+	batches bigint NOT NULL DEFAULT 0,
+	bytes bigint NOT NULL DEFAULT 0,
+	retries bigint NOT NULL DEFAULT 0,
+	unknowns bigint NOT NULL DEFAULT 0,
+	resolves bigint NOT NULL DEFAULT 0,
+	settled_at timestamptz,
+	last_event uuid,
+	retired boolean NOT NULL DEFAULT false,
+	PRIMARY KEY (target_id, lane)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0,
+	autovacuum_vacuum_threshold = 500);
+COMMENT ON TABLE token_ledger.lane IS
+'One row per lane of a target: the range it has claimed, the part that is on its way, and its totals.';
+COMMENT ON COLUMN token_ledger.lane.target_id IS 'The target.';
+COMMENT ON COLUMN token_ledger.lane.lane IS 'Number of the lane, from 0.';
+COMMENT ON COLUMN token_ledger.lane.epoch IS
+'Grows whenever a process takes the lane over; an earlier owner writes nothing.';
+COMMENT ON COLUMN token_ledger.lane.source IS
+'Where the claimed range comes from: window, dead_letter or job. NULL: no range.';
+COMMENT ON COLUMN token_ledger.lane.source_id IS
+'Which job, where the range comes from one.';
+COMMENT ON COLUMN token_ledger.lane.range_from IS
+'Events visible in this snapshot are not in the range.';
+COMMENT ON COLUMN token_ledger.lane.range_to IS
+'Events not visible in this snapshot are not in the range.';
+COMMENT ON COLUMN token_ledger.lane.first_xid IS
+'The range lies after this position.';
+COMMENT ON COLUMN token_ledger.lane.first_seq IS
+'The range lies after this position.';
+COMMENT ON COLUMN token_ledger.lane.done_xid IS
+'Settled up to and with this position.';
+COMMENT ON COLUMN token_ledger.lane.done_seq IS
+'Settled up to and with this position.';
+COMMENT ON COLUMN token_ledger.lane.last_xid IS
+'Last position of the range.';
+COMMENT ON COLUMN token_ledger.lane.last_seq IS
+'Last position of the range.';
+COMMENT ON COLUMN token_ledger.lane.range_rows IS 'Events in the range.';
+COMMENT ON COLUMN token_ledger.lane.range_history IS
+'0: none of the range''s events can be in the store by another batch; 2: some may.';
+COMMENT ON COLUMN token_ledger.lane.done_rows IS
+'Events of the range that are settled.';
+COMMENT ON COLUMN token_ledger.lane.part_xid IS
+'Last position of the current part.';
+COMMENT ON COLUMN token_ledger.lane.part_seq IS
+'Last position of the current part.';
+COMMENT ON COLUMN token_ledger.lane.part_rows IS 'Events in the part''s batch.';
+COMMENT ON COLUMN token_ledger.lane.part_checksum IS
+'Over the ids of the part''s events: tells whether it can be read again unchanged.';
+COMMENT ON COLUMN token_ledger.lane.part_token IS
+'Random name of the part''s batch in the store.';
+COMMENT ON COLUMN token_ledger.lane.part_history IS
+'What may have become of these events before (TlHistory).';
+COMMENT ON COLUMN token_ledger.lane.part_started_at IS
+'When the part was first attempted.';
+COMMENT ON COLUMN token_ledger.lane.held IS
+'Events that were refused alone; they are judged again together with later ones.';
+COMMENT ON COLUMN token_ledger.lane.backend_state IS
+'What the backend has saved: a stream, a channel.';
+COMMENT ON COLUMN token_ledger.lane.state_timeline IS
+'Timeline of the write-ahead log when the backend saved it.';
+COMMENT ON COLUMN token_ledger.lane.forwarded IS
+'Events that the store has acknowledged.';
+COMMENT ON COLUMN token_ledger.lane.rows_new IS
+'Those of them that were new to the store, as far as it tells.';
+COMMENT ON COLUMN token_ledger.lane.dead IS 'Events set aside as dead letters.';
+COMMENT ON COLUMN token_ledger.lane.filtered IS
+'Events that the target''s filter left out.';
+COMMENT ON COLUMN token_ledger.lane.vanished IS
+'Events that left the ledger after they were claimed, before they were read.';
+COMMENT ON COLUMN token_ledger.lane.batches IS 'Batches acknowledged.';
+COMMENT ON COLUMN token_ledger.lane.bytes IS
+'Bytes of column data acknowledged.';
+COMMENT ON COLUMN token_ledger.lane.retries IS
+'Attempts that certainly stored nothing.';
+COMMENT ON COLUMN token_ledger.lane.unknowns IS
+'Attempts whose outcome was not known.';
+COMMENT ON COLUMN token_ledger.lane.resolves IS
+'How often the store was asked what it holds.';
+COMMENT ON COLUMN token_ledger.lane.settled_at IS 'When the lane last settled.';
+COMMENT ON COLUMN token_ledger.lane.last_event IS
+'An event of the last batch acknowledged, to look up whether the store still has it.';
+COMMENT ON COLUMN token_ledger.lane.retired IS
+'More lanes once ran than the setting now asks for; this one only keeps its totals.';
+
+CREATE TABLE token_ledger.dead_letter (
+	target_id integer NOT NULL
+		REFERENCES token_ledger.target (id) ON DELETE CASCADE,
+	event_id uuid NOT NULL,
+	state text NOT NULL DEFAULT 'dead'
+		CHECK (state IN ('dead', 'requeued', 'discarded')),
+	reason text NOT NULL,
+	code text,
+	times integer NOT NULL DEFAULT 1,
+	first_at timestamptz NOT NULL DEFAULT now(),
+	last_at timestamptz NOT NULL DEFAULT now(),
+	PRIMARY KEY (target_id, event_id)
+);
+COMMENT ON TABLE token_ledger.dead_letter IS
+'Events that a store refused.';
+COMMENT ON COLUMN token_ledger.dead_letter.target_id IS 'The target.';
+COMMENT ON COLUMN token_ledger.dead_letter.event_id IS 'The event.';
+COMMENT ON COLUMN token_ledger.dead_letter.state IS
+'dead, requeued (to be sent again) or discarded (given up).';
+COMMENT ON COLUMN token_ledger.dead_letter.reason IS
+'Why, in the store''s or the core''s words.';
+COMMENT ON COLUMN token_ledger.dead_letter.code IS 'The store''s code.';
+COMMENT ON COLUMN token_ledger.dead_letter.times IS
+'How often the event was refused.';
+COMMENT ON COLUMN token_ledger.dead_letter.first_at IS
+'When it was first refused.';
+COMMENT ON COLUMN token_ledger.dead_letter.last_at IS
+'When it was last refused.';
+
+CREATE TABLE token_ledger.job (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	target_id integer NOT NULL
+		REFERENCES token_ledger.target (id) ON DELETE CASCADE,
+	kind text NOT NULL CHECK (kind IN ('replay', 'reconcile', 'migrate')),
+	state text NOT NULL DEFAULT 'waiting'
+		CHECK (state IN ('waiting', 'running', 'done', 'failed', 'cancelled')),
+	from_time timestamptz,
+	to_time timestamptz,
+	rate integer,
+	request jsonb,
+	progress jsonb,
+	error text,
+	created_at timestamptz NOT NULL DEFAULT now(),
+	started_at timestamptz,
+	finished_at timestamptz
+);
+CREATE INDEX job_target_id_idx ON token_ledger.job (target_id, id);
+COMMENT ON TABLE token_ledger.job IS
+'Requests that the lanes carry out in the background.';
+COMMENT ON COLUMN token_ledger.job.id IS 'Number of the request.';
+COMMENT ON COLUMN token_ledger.job.target_id IS 'The target.';
+COMMENT ON COLUMN token_ledger.job.kind IS 'replay, reconcile or migrate.';
+COMMENT ON COLUMN token_ledger.job.state IS
+'waiting, running, done, failed or cancelled.';
+COMMENT ON COLUMN token_ledger.job.from_time IS
+'Events from this timestamp on; NULL: from the beginning.';
+COMMENT ON COLUMN token_ledger.job.to_time IS
+'Events before this timestamp; NULL: to the end.';
+COMMENT ON COLUMN token_ledger.job.rate IS
+'Events a second at most; NULL: no limit.';
+COMMENT ON COLUMN token_ledger.job.request IS 'Further parameters.';
+COMMENT ON COLUMN token_ledger.job.progress IS 'How far it has come.';
+COMMENT ON COLUMN token_ledger.job.error IS 'Why it failed.';
+COMMENT ON COLUMN token_ledger.job.created_at IS 'When it was asked for.';
+COMMENT ON COLUMN token_ledger.job.started_at IS 'When it was begun.';
+COMMENT ON COLUMN token_ledger.job.finished_at IS 'When it was ended.';
+COMMENT ON SEQUENCE token_ledger.job_id_seq IS 'Of job.id.';
+COMMENT ON INDEX token_ledger.job_target_id_idx IS
+'The requests of a target, in order.';
+
+--------------------------------------------------------------------------
+-- Functions of the library
+
+CREATE FUNCTION token_ledger.events_inserted()
+RETURNS trigger LANGUAGE c
+AS 'MODULE_PATHNAME', 'tl_events_inserted';
+REVOKE ALL ON FUNCTION token_ledger.events_inserted FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.events_inserted() IS
+'Wakes the lanes when the inserting transaction has committed.';
+
+-- Called by WHEN clauses, thus by whoever updates, deletes or truncates.
+CREATE FUNCTION token_ledger.edits_refused()
+RETURNS boolean LANGUAGE c STABLE
+AS 'MODULE_PATHNAME', 'tl_edits_refused';
+COMMENT ON FUNCTION token_ledger.edits_refused() IS
+'Whether tokenledger.allow_ledger_edits is off.';
+
+CREATE FUNCTION token_ledger.refuse_edit()
+RETURNS trigger LANGUAGE c
+AS 'MODULE_PATHNAME', 'tl_refuse_edit';
+REVOKE ALL ON FUNCTION token_ledger.refuse_edit FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.refuse_edit() IS
+'Keeps the ledger append-only.';
+
+CREATE FUNCTION token_ledger.cluster_key(
+	OUT system_identifier bigint, OUT database_oid oid)
+RETURNS record LANGUAGE c STABLE
+AS 'MODULE_PATHNAME', 'tl_cluster_key';
+REVOKE ALL ON FUNCTION token_ledger.cluster_key FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION token_ledger.cluster_key TO pg_monitor;
+COMMENT ON FUNCTION token_ledger.cluster_key() IS
+'This cluster and database: the rows of token_ledger.target that are in force here.';
+
+CREATE FUNCTION token_ledger.configured_targets(
+	OUT name text, OUT backend text, OUT destination text,
+	OUT lanes integer, OUT error text, OUT hint text)
+RETURNS SETOF record LANGUAGE c
+AS 'MODULE_PATHNAME', 'tl_configured_targets';
+REVOKE ALL ON FUNCTION token_ledger.configured_targets FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION token_ledger.configured_targets TO pg_monitor;
+COMMENT ON FUNCTION token_ledger.configured_targets() IS
+'The targets that tokenledger.targets names for this database, invalid ones too. Shows no user and no secret.';
+
+CREATE FUNCTION token_ledger.lane_processes(
+	OUT target text, OUT lane integer, OUT pid integer, OUT phase text,
+	OUT phase_since timestamptz, OUT retry_at timestamptz,
+	OUT attempts integer)
+RETURNS SETOF record LANGUAGE c
+AS 'MODULE_PATHNAME', 'tl_lane_processes';
+REVOKE ALL ON FUNCTION token_ledger.lane_processes FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION token_ledger.lane_processes TO pg_monitor;
+COMMENT ON FUNCTION token_ledger.lane_processes() IS
+'The lanes that run for this database.';
+
+CREATE FUNCTION token_ledger.forwarding_problem()
+RETURNS text LANGUAGE c
+AS 'MODULE_PATHNAME', 'tl_forwarding_problem';
+REVOKE ALL ON FUNCTION token_ledger.forwarding_problem FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION token_ledger.forwarding_problem TO pg_monitor;
+COMMENT ON FUNCTION token_ledger.forwarding_problem() IS
+'Why nothing can be forwarded from this database at all; NULL: it can.';
+
+CREATE FUNCTION token_ledger.backends(
+	OUT name text, OUT display_name text, OUT library text,
+	OUT jsonb boolean, OUT upsert boolean, OUT "returning" boolean,
+	OUT window_functions boolean, OUT cte boolean, OUT streaming boolean,
+	OUT compression boolean, OUT max_batch_rows integer,
+	OUT recommended_batch_rows integer, OUT max_batch_bytes bigint,
+	OUT max_lanes integer, OUT error text)
+RETURNS SETOF record LANGUAGE c
+AS 'MODULE_PATHNAME', 'tl_backends';
+REVOKE ALL ON FUNCTION token_ledger.backends FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.backends() IS
+'The backends that are installed or registered, and what they can do. No limit is NULL.';
+
+CREATE FUNCTION token_ledger.backend_options(
+	backend text, OUT option text, OUT type text, OUT required boolean,
+	OUT secret boolean, OUT destination boolean, OUT default_value text,
+	OUT min bigint, OUT max bigint, OUT allowed text[],
+	OUT description text)
+RETURNS SETOF record LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'tl_backend_options';
+REVOKE ALL ON FUNCTION token_ledger.backend_options FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.backend_options(text) IS
+'The options that a target''s URL may have with this backend.';
+
+CREATE FUNCTION token_ledger.connection_info(
+	target text, OUT key text, OUT value text)
+RETURNS SETOF record LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'tl_connection_info';
+REVOKE ALL ON FUNCTION token_ledger.connection_info FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.connection_info(text) IS
+'How a target is reached, without secrets. Does not connect.';
+
+CREATE FUNCTION token_ledger.health_check(
+	target text, OUT healthy boolean, OUT latency_ms double precision,
+	OUT code text, OUT message text)
+RETURNS record LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'tl_health_check';
+REVOKE ALL ON FUNCTION token_ledger.health_check FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.health_check(text) IS
+'Connects to a target''s store and asks how it is, within the target''s timeout.';
+
+CREATE FUNCTION token_ledger.create_schema(target text)
+RETURNS integer LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'tl_create_schema';
+REVOKE ALL ON FUNCTION token_ledger.create_schema FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.create_schema(text) IS
+'Creates a target''s table where it does not exist; returns the store''s schema version afterwards (100 * major + minor).';
+
+CREATE FUNCTION token_ledger.flush(
+	target text, timeout interval DEFAULT '1 minute')
+RETURNS boolean LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'tl_flush';
+REVOKE ALL ON FUNCTION token_ledger.flush FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.flush(text, interval) IS
+'Waits until everything that was committed when it was called has been settled; false: it took longer than timeout. Does not wait for the caller''s own transaction.';
+
+CREATE FUNCTION token_ledger.wake()
+RETURNS void LANGUAGE c
+AS 'MODULE_PATHNAME', 'tl_wake';
+REVOKE ALL ON FUNCTION token_ledger.wake FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.wake() IS
+'Wakes this database''s lanes when the transaction commits.';
+
+--------------------------------------------------------------------------
+-- The guard, and the account of what passes it
+
+-- Counts committed events that lose their place in the queue: those deleted
+-- or truncated, and those that INSERT ... ON CONFLICT DO UPDATE moves to the
+-- inserting transaction (they will be forwarded once more).  A target that
+-- had not claimed them counts them as vanished.
+CREATE FUNCTION token_ledger.retire()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	gone constant text := CASE TG_OP
+		WHEN 'DELETE' THEN
+			'SELECT * FROM old_rows'
+		WHEN 'UPDATE' THEN
+			'SELECT * FROM old_rows o WHERE NOT EXISTS ('
+			'SELECT FROM new_rows n WHERE n.ingest_xid = o.ingest_xid'
+			' AND n.ingest_seq = o.ingest_seq)'
+		WHEN 'TRUNCATE' THEN
+			'SELECT * FROM ONLY token_ledger.token_ledger_events'
+		END;
+	unclaimed constant text :=
+		'SELECT count(*) FROM (' || gone || ') g'
+		' WHERE ingest_xid <> pg_current_xact_id()'
+		' AND ($1 IS NULL'
+		' OR NOT pg_visible_in_snapshot(ingest_xid, $1)'
+		' OR NOT pg_visible_in_snapshot(ingest_xid, $2)'
+		' AND ($3 IS NULL OR (ingest_xid, ingest_seq) > ($3, $4)))';
+	target record;
+	events bigint;
+BEGIN
+	EXECUTE 'INSERT INTO token_ledger.retired AS r'
+		' SELECT date_trunc(''hour'', "timestamp", ''UTC''), count(*),'
+		' sum(total_tokens),'
+		' coalesce(sum(cost_usd) FILTER (WHERE cost_usd <> ''NaN''), 0)'
+		' FROM (' || gone || ') g WHERE ingest_xid <> pg_current_xact_id()'
+		' GROUP BY 1 ORDER BY 1'
+		' ON CONFLICT (hour) DO UPDATE SET'
+		' events = r.events + excluded.events,'
+		' tokens = r.tokens + excluded.tokens,'
+		' cost = r.cost + excluded.cost';
+	GET DIAGNOSTICS events = ROW_COUNT;
+	IF events = 0 THEN
+		RETURN NULL;
+	END IF;
+	FOR target IN
+		SELECT t.* FROM token_ledger.target t, token_ledger.cluster_key() k
+		WHERE t.system_identifier = k.system_identifier
+			AND t.database_oid = k.database_oid
+		ORDER BY t.id
+	LOOP
+		EXECUTE unclaimed INTO events
+		USING target.window_to, target.window_from,
+			target.last_xid, target.last_seq;
+		CONTINUE WHEN events = 0;
+
+		-- The cursor may have moved on; from here on it does not.
+		SELECT t.* INTO target FROM token_ledger.target t
+		WHERE t.id = target.id FOR NO KEY UPDATE;
+		CONTINUE WHEN NOT FOUND;
+		EXECUTE unclaimed INTO events
+		USING target.window_to, target.window_from,
+			target.last_xid, target.last_seq;
+		UPDATE token_ledger.target t SET vanished = t.vanished + events
+		WHERE t.id = target.id;
+	END LOOP;
+	RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.retire FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.retire() IS
+'Keeps token_ledger.retired and target.vanished.';
+
+-- Row triggers: statement triggers would break ON CONFLICT DO UPDATE and
+-- MERGE where they change nothing.  AFTER: a BEFORE UPDATE trigger would make
+-- PostgreSQL recompute ingest_xid.  Triggers of one kind fire by name: the
+-- guard's come first.
+CREATE TRIGGER guard_update
+	AFTER UPDATE ON token_ledger.token_ledger_events
+	FOR EACH ROW WHEN (token_ledger.edits_refused())
+	EXECUTE FUNCTION token_ledger.refuse_edit();
+CREATE TRIGGER guard_delete
+	AFTER DELETE ON token_ledger.token_ledger_events
+	FOR EACH ROW WHEN (token_ledger.edits_refused())
+	EXECUTE FUNCTION token_ledger.refuse_edit();
+CREATE TRIGGER guard_truncate
+	BEFORE TRUNCATE ON token_ledger.token_ledger_events
+	FOR EACH STATEMENT WHEN (token_ledger.edits_refused())
+	EXECUTE FUNCTION token_ledger.refuse_edit();
+CREATE TRIGGER retire_update
+	AFTER UPDATE ON token_ledger.token_ledger_events
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION token_ledger.retire();
+CREATE TRIGGER retire_delete
+	AFTER DELETE ON token_ledger.token_ledger_events
+	REFERENCING OLD TABLE AS old_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION token_ledger.retire();
+CREATE TRIGGER retire_truncate
+	BEFORE TRUNCATE ON token_ledger.token_ledger_events
+	FOR EACH STATEMENT EXECUTE FUNCTION token_ledger.retire();
+CREATE TRIGGER wake_lanes
+	AFTER INSERT ON token_ledger.token_ledger_events
+	FOR EACH STATEMENT EXECUTE FUNCTION token_ledger.events_inserted();
+ALTER TABLE token_ledger.token_ledger_events
+	ENABLE ALWAYS TRIGGER guard_update,
+	ENABLE ALWAYS TRIGGER guard_delete,
+	ENABLE ALWAYS TRIGGER guard_truncate,
+	ENABLE ALWAYS TRIGGER retire_update,
+	ENABLE ALWAYS TRIGGER retire_delete,
+	ENABLE ALWAYS TRIGGER retire_truncate,
+	ENABLE ALWAYS TRIGGER wake_lanes;
+COMMENT ON TRIGGER guard_update ON token_ledger.token_ledger_events IS
+'The ledger is append-only unless tokenledger.allow_ledger_edits is on.';
+COMMENT ON TRIGGER guard_delete ON token_ledger.token_ledger_events IS
+'The ledger is append-only unless tokenledger.allow_ledger_edits is on.';
+COMMENT ON TRIGGER guard_truncate ON token_ledger.token_ledger_events IS
+'The ledger is append-only unless tokenledger.allow_ledger_edits is on.';
+COMMENT ON TRIGGER retire_update ON token_ledger.token_ledger_events IS
+'Counts events that an upsert moves to another place in the queue.';
+COMMENT ON TRIGGER retire_delete ON token_ledger.token_ledger_events IS
+'Counts events that are deleted.';
+COMMENT ON TRIGGER retire_truncate ON token_ledger.token_ledger_events IS
+'Counts events that are truncated.';
+COMMENT ON TRIGGER wake_lanes ON token_ledger.token_ledger_events IS
+'Forwarding begins when the transaction commits.';
+
+--------------------------------------------------------------------------
+-- Writing events
+
+-- The event_id is filled in, or names an event that may have been recorded
+-- before: recording it again changes nothing.
+CREATE FUNCTION token_ledger.record(
+	provider text,
+	model text,
+	input_tokens bigint DEFAULT 0,
+	output_tokens bigint DEFAULT 0,
+	total_tokens bigint DEFAULT NULL,
+	cost_usd numeric DEFAULT NULL,
+	duration_ms double precision DEFAULT NULL,
+	endpoint text DEFAULT NULL,
+	request_type text DEFAULT 'chat',
+	user_id text DEFAULT NULL,
+	session_id text DEFAULT NULL,
+	organization_id text DEFAULT NULL,
+	app_name text DEFAULT NULL,
+	environment text DEFAULT NULL,
+	status text DEFAULT 'success',
+	error_type text DEFAULT NULL,
+	error_message text DEFAULT NULL,
+	metadata jsonb DEFAULT NULL,
+	request_preview text DEFAULT NULL,
+	response_preview text DEFAULT NULL,
+	trace_id uuid DEFAULT NULL,
+	span_id uuid DEFAULT NULL,
+	parent_span_id uuid DEFAULT NULL,
+	event_id uuid DEFAULT NULL,
+	"timestamp" timestamptz DEFAULT NULL)
+RETURNS uuid LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH event AS MATERIALIZED (
+		SELECT coalesce(record.event_id, gen_random_uuid()) AS id
+	), inserted AS (
+		INSERT INTO token_ledger.token_ledger_events (
+			event_id, trace_id, span_id, parent_span_id, "timestamp",
+			duration_ms, provider, model, input_tokens, output_tokens,
+			total_tokens,
+			cost_usd, endpoint, request_type, user_id, session_id,
+			organization_id, app_name, environment, status, error_type,
+			error_message, metadata, request_preview, response_preview)
+		SELECT event.id, record.trace_id, record.span_id,
+			record.parent_span_id, coalesce(record."timestamp", now()),
+			record.duration_ms, record.provider, record.model,
+			coalesce(record.input_tokens, 0),
+			coalesce(record.output_tokens, 0),
+			coalesce(record.total_tokens, coalesce(record.input_tokens, 0)
+				+ coalesce(record.output_tokens, 0)),
+			record.cost_usd, record.endpoint, record.request_type,
+			record.user_id, record.session_id, record.organization_id,
+			record.app_name, record.environment, record.status,
+			record.error_type, record.error_message, record.metadata,
+			record.request_preview, record.response_preview
+		FROM event
+		ON CONFLICT (event_id) DO NOTHING
+	)
+	SELECT event.id FROM event;
+$$;
+REVOKE ALL ON FUNCTION token_ledger.record FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.record IS
+'Records one LLM call and returns its event_id. Fills in the event_id, the time, and total_tokens (input + output) where they are not given. An event_id that is there already is left as it is.';
+
+CREATE FUNCTION token_ledger.event_columns()
+RETURNS text LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum)
+	FROM pg_catalog.pg_attribute a
+	WHERE a.attrelid = 'token_ledger.token_ledger_events'::regclass
+		AND a.attnum > 0 AND NOT a.attisdropped
+		AND a.attgenerated = '' AND a.attidentity = ''
+$$;
+REVOKE ALL ON FUNCTION token_ledger.event_columns FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.event_columns() IS
+'The ledger''s columns that clients fill, for GRANT.';
+
+CREATE FUNCTION token_ledger.grant_writer(role regrole)
+RETURNS void LANGUAGE plpgsql STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	EXECUTE format('GRANT USAGE ON SCHEMA token_ledger TO %s', role);
+	EXECUTE format('GRANT INSERT (%s), SELECT (event_id)'
+		' ON token_ledger.token_ledger_events TO %s',
+		token_ledger.event_columns(), role);
+	EXECUTE format('GRANT EXECUTE ON FUNCTION token_ledger.record TO %s',
+		role);
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.grant_writer FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.grant_writer(regrole) IS
+'Grants what an application needs to write events: INSERT on the event columns, SELECT on event_id (for ON CONFLICT and RETURNING), record(). Later versions'' columns are granted when the extension is updated.';
+
+-- Of the scripts: old_record is about to be replaced by new_record, and the
+-- ledger may have got columns.
+CREATE FUNCTION token_ledger.keep_grants(old_record regproc, new_record regproc)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	command text;
+BEGIN
+	FOR command IN
+		SELECT format('GRANT EXECUTE ON FUNCTION %s TO %s %s', new_record,
+			CASE WHEN acl.grantee = 0 THEN 'PUBLIC'
+				ELSE acl.grantee::regrole::text END,
+			CASE WHEN acl.is_grantable THEN 'WITH GRANT OPTION' END)
+		FROM pg_catalog.pg_proc p, aclexplode(p.proacl) acl
+		WHERE p.oid = old_record AND acl.grantee <> p.proowner
+		UNION ALL
+		SELECT format('GRANT INSERT (%s) ON %s TO %s %s',
+			token_ledger.event_columns(), a.attrelid::regclass,
+			CASE WHEN acl.grantee = 0 THEN 'PUBLIC'
+				ELSE acl.grantee::regrole::text END,
+			CASE WHEN acl.is_grantable THEN 'WITH GRANT OPTION' END)
+		FROM pg_catalog.pg_attribute a, aclexplode(a.attacl) acl
+		WHERE a.attrelid = 'token_ledger.token_ledger_events'::regclass
+			AND a.attname = 'event_id' AND acl.privilege_type = 'INSERT'
+	LOOP
+		EXECUTE command;
+	END LOOP;
+	PERFORM token_ledger.dump_privileges('pg_catalog.pg_proc', new_record);
+	PERFORM token_ledger.dump_privileges('pg_catalog.pg_class',
+		'token_ledger.token_ledger_events'::regclass);
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.keep_grants FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.keep_grants(regproc, regproc) IS
+'Of the extension''s scripts: gives writers the new columns and the new record().';
+
+--------------------------------------------------------------------------
+-- Costs
+
+-- Types are those of the plain aggregates: clients replace the first two by
+-- their own with CREATE OR REPLACE VIEW.
+CREATE VIEW token_ledger.token_ledger_daily_costs AS
+	SELECT date(e."timestamp") AS date,
+		e.provider,
+		e.model,
+		count(*) AS request_count,
+		sum(e.input_tokens) AS total_input_tokens,
+		sum(e.output_tokens) AS total_output_tokens,
+		sum(e.total_tokens) AS total_tokens,
+		sum(e.cost_usd) FILTER (WHERE e.cost_usd <> 'NaN') AS total_cost,
+		avg(e.duration_ms) FILTER (WHERE e.duration_ms <> 'NaN')
+			AS avg_latency_ms
+	FROM token_ledger.token_ledger_events e
+	GROUP BY 1, 2, 3;
+COMMENT ON VIEW token_ledger.token_ledger_daily_costs IS
+'Costs by day, provider and model. Costs and durations that are NaN are left out.';
+COMMENT ON COLUMN token_ledger.token_ledger_daily_costs.date IS
+'Day of the timestamp in the session''s time zone.';
+COMMENT ON COLUMN token_ledger.token_ledger_daily_costs.provider IS
+'Provider of the model.';
+COMMENT ON COLUMN token_ledger.token_ledger_daily_costs.model IS 'The model.';
+COMMENT ON COLUMN token_ledger.token_ledger_daily_costs.request_count IS
+'Number of events.';
+COMMENT ON COLUMN token_ledger.token_ledger_daily_costs.total_input_tokens IS
+'Sum of input_tokens.';
+COMMENT ON COLUMN token_ledger.token_ledger_daily_costs.total_output_tokens IS
+'Sum of output_tokens.';
+COMMENT ON COLUMN token_ledger.token_ledger_daily_costs.total_tokens IS
+'Sum of total_tokens.';
+COMMENT ON COLUMN token_ledger.token_ledger_daily_costs.total_cost IS
+'Sum of cost_usd, without NaN; NULL: no cost is known.';
+COMMENT ON COLUMN token_ledger.token_ledger_daily_costs.avg_latency_ms IS
+'Average of duration_ms, without NaN.';
+
+CREATE VIEW token_ledger.token_ledger_user_costs AS
+	SELECT coalesce(e.user_id, 'anonymous') AS user_id,
+		count(*) AS request_count,
+		sum(e.total_tokens) AS total_tokens,
+		sum(e.cost_usd) FILTER (WHERE e.cost_usd <> 'NaN') AS total_cost,
+		min(e."timestamp") AS first_request,
+		max(e."timestamp") AS last_request
+	FROM token_ledger.token_ledger_events e
+	GROUP BY 1;
+COMMENT ON VIEW token_ledger.token_ledger_user_costs IS
+'Costs by user. Costs that are NaN are left out.';
+COMMENT ON COLUMN token_ledger.token_ledger_user_costs.user_id IS
+'The user; NULL is shown as anonymous.';
+COMMENT ON COLUMN token_ledger.token_ledger_user_costs.request_count IS
+'Number of events.';
+COMMENT ON COLUMN token_ledger.token_ledger_user_costs.total_tokens IS
+'Sum of total_tokens.';
+COMMENT ON COLUMN token_ledger.token_ledger_user_costs.total_cost IS
+'Sum of cost_usd, without NaN; NULL: no cost is known.';
+COMMENT ON COLUMN token_ledger.token_ledger_user_costs.first_request IS
+'Earliest timestamp.';
+COMMENT ON COLUMN token_ledger.token_ledger_user_costs.last_request IS
+'Latest timestamp.';
+
+CREATE TABLE token_ledger.alembic_version (
+	version_num varchar(32) NOT NULL,
+	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+INSERT INTO token_ledger.alembic_version (version_num) VALUES ('002');
+COMMENT ON TABLE token_ledger.alembic_version IS
+'For the migration command of the Python client: its schema is complete.';
+COMMENT ON COLUMN token_ledger.alembic_version.version_num IS
+'Revision of the client''s schema that this extension stands for.';
+
+-- A dump holds the table only where the revision differs, and its restore
+-- finds the row from above.
+CREATE FUNCTION token_ledger.alembic_version_restored()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	DELETE FROM token_ledger.alembic_version a
+	WHERE a.version_num = '002' AND EXISTS (
+		SELECT FROM token_ledger.alembic_version b
+		WHERE b.version_num <> '002');
+	RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.alembic_version_restored FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.alembic_version_restored() IS
+'Lets a restored revision replace the one that CREATE EXTENSION wrote.';
+CREATE TRIGGER restored AFTER INSERT ON token_ledger.alembic_version
+	FOR EACH STATEMENT
+	EXECUTE FUNCTION token_ledger.alembic_version_restored();
+COMMENT ON TRIGGER restored ON token_ledger.alembic_version IS
+'Lets a restored revision replace the one that CREATE EXTENSION wrote.';
+
+--------------------------------------------------------------------------
+-- Forwarding: what is asked of it
+
+CREATE FUNCTION token_ledger.set_paused(target text, paused boolean)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	UPDATE token_ledger.target t SET paused = set_paused.paused
+	FROM token_ledger.cluster_key() k
+	WHERE t.name = set_paused.target
+		AND t.system_identifier = k.system_identifier
+		AND t.database_oid = k.database_oid;
+	IF NOT FOUND THEN
+		-- Configured, and no lane has taken it up yet.
+		INSERT INTO token_ledger.target AS t
+			(system_identifier, database_oid, name, paused)
+		SELECT k.system_identifier, k.database_oid, c.name, set_paused.paused
+		FROM token_ledger.cluster_key() k,
+			token_ledger.configured_targets() c
+		WHERE c.name = set_paused.target
+		LIMIT 1
+		ON CONFLICT (system_identifier, database_oid, name)
+			DO UPDATE SET paused = excluded.paused;
+	END IF;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'undefined_object',
+			MESSAGE = format('target "%s" does not exist', target),
+			HINT = 'Targets are named in the setting tokenledger.targets.';
+	END IF;
+	PERFORM token_ledger.wake();
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.set_paused FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.set_paused(text, boolean) IS
+'What pause() and resume() have in common.';
+
+CREATE FUNCTION token_ledger.pause(target text)
+RETURNS void LANGUAGE sql SECURITY DEFINER STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT token_ledger.set_paused(target, true) $$;
+REVOKE ALL ON FUNCTION token_ledger.pause FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.pause(text) IS
+'Stops forwarding to a target once the transaction has committed; the cursor stays where it is.';
+
+CREATE FUNCTION token_ledger.resume(target text)
+RETURNS void LANGUAGE sql SECURITY DEFINER STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT token_ledger.set_paused(target, false) $$;
+REVOKE ALL ON FUNCTION token_ledger.resume FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.resume(text) IS
+'Goes on forwarding to a paused target, from where it was.';
+
+--------------------------------------------------------------------------
+-- Forwarding: what it says
+
+-- What a target has not settled.  Unclaimed are the transactions that
+-- window_from does not see, without the events that the cursor has passed.
+-- They are looked for by the index, whatever the planner believes that bound
+-- to be worth: a cursor near the end of the ledger costs next to nothing.
+CREATE FUNCTION token_ledger.backlog(target_id integer,
+	OUT pending bigint, OUT oldest timestamptz)
+RETURNS record LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+AS $$
+DECLARE
+	t record;
+	passed constant text :=
+		'$2 IS NOT NULL AND $3 IS NOT NULL'
+		' AND (ingest_xid, ingest_seq) <= ($3, $4)'
+		' AND pg_visible_in_snapshot(ingest_xid, $2)';
+
+	-- Transactions that began after window_from was taken: those before the
+	-- cursor and before anything in progress in window_to are all claimed.
+	-- And those that were in progress then.
+	unclaimed constant text :=
+		'SELECT ingest_xid, ingest_seq, "timestamp"'
+		' FROM ONLY token_ledger.token_ledger_events'
+		' WHERE ingest_xid >= greatest('
+		'coalesce(pg_snapshot_xmax($1), ''0''),'
+		' least(coalesce($3, ''0''), pg_snapshot_xmin($2)))'
+		' AND NOT (' || passed || ')'
+		' UNION ALL'
+		' SELECT ingest_xid, ingest_seq, "timestamp"'
+		' FROM pg_snapshot_xip($1) late (xid)'
+		' JOIN ONLY token_ledger.token_ledger_events ON ingest_xid = xid'
+		' WHERE NOT (' || passed || ')';
+	claimed timestamptz;
+	held timestamptz;
+BEGIN
+	SELECT * INTO t FROM token_ledger.target WHERE id = target_id;
+	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+	EXECUTE 'SELECT count(*) FROM (' || unclaimed || ') u' INTO pending
+	USING t.window_from, t.window_to, t.last_xid, t.last_seq;
+	EXECUTE 'SELECT "timestamp" FROM (' || unclaimed || ') u'
+		' ORDER BY ingest_xid, ingest_seq LIMIT 1' INTO oldest
+	USING t.window_from, t.window_to, t.last_xid, t.last_seq;
+
+	SELECT min(e."timestamp") INTO claimed
+	FROM token_ledger.lane l,
+		LATERAL (
+			SELECT q."timestamp"
+			FROM ONLY token_ledger.token_ledger_events q
+			WHERE (q.ingest_xid, q.ingest_seq)
+					> (coalesce(l.done_xid, l.first_xid, '0'),
+						coalesce(l.done_seq, l.first_seq, 0))
+				AND (q.ingest_xid, q.ingest_seq) <= (l.last_xid, l.last_seq)
+				AND pg_visible_in_snapshot(q.ingest_xid, l.range_to)
+				AND NOT pg_visible_in_snapshot(q.ingest_xid, l.range_from)
+			ORDER BY q.ingest_xid, q.ingest_seq LIMIT 1) e
+	WHERE l.target_id = backlog.target_id
+		AND l.source = 'window' AND l.range_rows > l.done_rows;
+
+	SELECT min(e."timestamp") INTO held
+	FROM token_ledger.lane l
+		JOIN ONLY token_ledger.token_ledger_events e
+			ON e.event_id = ANY (l.held)
+	WHERE l.target_id = backlog.target_id;
+	oldest := least(oldest, claimed, held);
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.backlog FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION token_ledger.backlog TO pg_monitor;
+COMMENT ON FUNCTION token_ledger.backlog(integer) IS
+'How many committed events a target has not claimed yet, and the timestamp of the first event, in the order of the queue, that it has not settled.';
+
+CREATE FUNCTION token_ledger.pending(target_id integer)
+RETURNS bigint LANGUAGE sql STABLE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT b.pending FROM token_ledger.backlog(target_id) b $$;
+REVOKE ALL ON FUNCTION token_ledger.pending FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION token_ledger.pending TO pg_monitor;
+COMMENT ON FUNCTION token_ledger.pending(integer) IS
+'How many committed events a target has not claimed yet.';
+
+-- A requeued dead letter is pending until a lane carries it, and then in
+-- flight.  What a job sends again is neither: it has been counted before.
+CREATE VIEW token_ledger.totals AS
+	SELECT t.id AS target_id,
+		coalesce(l.forwarded, 0) AS forwarded,
+		coalesce(l.filtered, 0) AS filtered,
+		coalesce(l.vanished, 0) + t.vanished AS vanished,
+		coalesce(l.in_flight, 0) AS in_flight,
+		b.pending
+			+ greatest(coalesce(d.requeued, 0) - coalesce(l.requeued, 0), 0)
+			AS pending,
+		b.oldest,
+		coalesce(d.dead, 0) AS dead,
+		coalesce(d.discarded, 0) AS discarded
+	FROM token_ledger.target t
+		JOIN token_ledger.cluster_key() k
+			ON k.system_identifier = t.system_identifier
+			AND k.database_oid = t.database_oid
+		CROSS JOIN LATERAL token_ledger.backlog(t.id) b
+		LEFT JOIN (
+			SELECT target_id,
+				sum(forwarded)::bigint AS forwarded,
+				sum(filtered)::bigint AS filtered,
+				sum(vanished)::bigint AS vanished,
+				sum(range_rows - done_rows)
+					FILTER (WHERE source = 'dead_letter') AS requeued,
+				coalesce(sum(range_rows - done_rows)
+					FILTER (WHERE source IN ('window', 'dead_letter')), 0)
+					+ sum(coalesce(cardinality(held), 0)) AS in_flight
+			FROM token_ledger.lane
+			GROUP BY target_id) l
+			ON l.target_id = t.id
+		LEFT JOIN (
+			SELECT target_id,
+				count(*) FILTER (WHERE state = 'dead') AS dead,
+				count(*) FILTER (WHERE state = 'requeued') AS requeued,
+				count(*) FILTER (WHERE state = 'discarded') AS discarded
+			FROM token_ledger.dead_letter
+			GROUP BY target_id) d
+			ON d.target_id = t.id;
+COMMENT ON VIEW token_ledger.totals IS
+'What became of the events, per target: what status and accounting have in common.';
+COMMENT ON COLUMN token_ledger.totals.target_id IS 'The target.';
+COMMENT ON COLUMN token_ledger.totals.forwarded IS
+'Events that the store has acknowledged.';
+COMMENT ON COLUMN token_ledger.totals.filtered IS
+'Events that the target''s filter left out.';
+COMMENT ON COLUMN token_ledger.totals.vanished IS
+'Events that left the ledger before they were sent.';
+COMMENT ON COLUMN token_ledger.totals.in_flight IS
+'Events claimed and not settled.';
+COMMENT ON COLUMN token_ledger.totals.pending IS 'Events not claimed yet.';
+COMMENT ON COLUMN token_ledger.totals.oldest IS
+'Timestamp of the first event that is not settled.';
+COMMENT ON COLUMN token_ledger.totals.dead IS 'Dead letters.';
+COMMENT ON COLUMN token_ledger.totals.discarded IS
+'Dead letters that were given up.';
+
+CREATE VIEW token_ledger.status AS
+	SELECT coalesce(c.name, t.name) AS target,
+		coalesce(c.backend, t.backend) AS backend,
+		coalesce(c.destination, t.destination) AS destination,
+		CASE
+			WHEN c.error IS NOT NULL THEN 'invalid'
+			WHEN c.name IS NULL THEN 'removed'
+			WHEN t.paused THEN 'paused'
+			ELSE coalesce(t.state, 'starting')
+		END AS state,
+		coalesce(p.lanes, 0) AS lanes,
+		coalesce(s.forwarded, 0) AS forwarded,
+		coalesce(s.in_flight, 0) AS in_flight,
+		s.pending,
+		coalesce(s.dead, 0) AS dead,
+		coalesce(s.discarded, 0) AS discarded,
+		coalesce(s.filtered, 0) AS filtered,
+		coalesce(t.skipped, 0) AS skipped,
+		s.in_flight + s.pending AS lag_events,
+		CASE WHEN s.in_flight + s.pending = 0 THEN 0
+			WHEN isfinite(s.oldest) IS DISTINCT FROM false
+			THEN greatest(extract(epoch FROM now() - s.oldest), 0)
+		END::double precision AS lag_seconds,
+		coalesce(c.error, t.last_error) AS last_error,
+		CASE WHEN c.error IS NOT NULL THEN 'config' ELSE t.cause END AS cause,
+		CASE WHEN c.error IS NULL THEN t.code END AS code,
+		CASE WHEN c.error IS NULL THEN t.error_since END AS error_since,
+		p.retry_at,
+		c.hint,
+		t.remote_version,
+		t.remote_differences,
+		t.guarantee,
+		token_ledger.forwarding_problem() AS problem
+	FROM token_ledger.configured_targets() c
+		FULL JOIN (
+			SELECT t.*
+			FROM token_ledger.target t
+				JOIN token_ledger.cluster_key() k
+					ON k.system_identifier = t.system_identifier
+					AND k.database_oid = t.database_oid) t
+			ON t.name = c.name
+		LEFT JOIN (
+			SELECT target, count(pid)::integer AS lanes,
+				min(retry_at) AS retry_at
+			FROM token_ledger.lane_processes()
+			GROUP BY target) p
+			ON p.target = coalesce(c.name, t.name)
+		LEFT JOIN token_ledger.totals s ON s.target_id = t.id;
+GRANT SELECT ON token_ledger.status TO pg_monitor;
+COMMENT ON VIEW token_ledger.status IS
+'One row per target: those that the settings name for this database, and those that have been forwarded to.';
+COMMENT ON COLUMN token_ledger.status.target IS
+'Name, as in tokenledger.targets.';
+COMMENT ON COLUMN token_ledger.status.backend IS 'Kind of store.';
+COMMENT ON COLUMN token_ledger.status.destination IS
+'The store and its table, without user and secrets.';
+COMMENT ON COLUMN token_ledger.status.state IS
+'running, starting (no lane has taken it up yet), paused (by hand), suspended (this ledger is a copy), stopped (another destination), error (tries again by itself), invalid (see last_error and hint) or removed (no longer in the settings).';
+COMMENT ON COLUMN token_ledger.status.lanes IS 'Lanes that run now.';
+COMMENT ON COLUMN token_ledger.status.forwarded IS
+'Events that the store has acknowledged.';
+COMMENT ON COLUMN token_ledger.status.in_flight IS
+'Events that lanes have claimed and not settled.';
+COMMENT ON COLUMN token_ledger.status.pending IS
+'Committed events that no lane has claimed yet, requeued dead letters included; NULL: no lane has taken the target up yet.';
+COMMENT ON COLUMN token_ledger.status.dead IS
+'Events that the store refused: dead letters.';
+COMMENT ON COLUMN token_ledger.status.discarded IS
+'Dead letters that were given up.';
+COMMENT ON COLUMN token_ledger.status.filtered IS
+'Events that the target''s filter left out.';
+COMMENT ON COLUMN token_ledger.status.skipped IS
+'Events that start=now has passed over.';
+COMMENT ON COLUMN token_ledger.status.lag_events IS 'in_flight + pending.';
+COMMENT ON COLUMN token_ledger.status.lag_seconds IS
+'Age of the first event, in the order of the queue, that is not settled yet, by its timestamp; 0 if there is none, NULL if that is infinite.';
+COMMENT ON COLUMN token_ledger.status.last_error IS
+'Why the target is invalid or in error.';
+COMMENT ON COLUMN token_ledger.status.cause IS
+'Class of the error: network, overload, quota, auth, config, schema or data.';
+COMMENT ON COLUMN token_ledger.status.code IS 'The store''s code of the error.';
+COMMENT ON COLUMN token_ledger.status.error_since IS
+'Since when the target has been in error.';
+COMMENT ON COLUMN token_ledger.status.retry_at IS
+'When the first of the lanes that wait will try again.';
+COMMENT ON COLUMN token_ledger.status.hint IS 'What to change.';
+COMMENT ON COLUMN token_ledger.status.remote_version IS
+'Schema version of the store''s table: 100 * major + minor.';
+COMMENT ON COLUMN token_ledger.status.remote_differences IS
+'How the store''s table differs from what is expected.';
+COMMENT ON COLUMN token_ledger.status.guarantee IS
+'What the store is verified to hold once when it is sent twice: an attempt, a batch or an event.';
+COMMENT ON COLUMN token_ledger.status.problem IS
+'Why nothing can be forwarded from this database at all; NULL: it can.';
+
+CREATE VIEW token_ledger.lanes AS
+	SELECT n.target,
+		n.lane,
+		p.pid,
+		p.phase,
+		p.phase_since,
+		p.attempts,
+		p.retry_at,
+		coalesce(l.range_rows, 0) AS range_rows,
+		coalesce(l.done_rows, 0) AS done_rows,
+		coalesce(l.forwarded, 0) AS forwarded,
+		coalesce(l.dead, 0) AS dead,
+		coalesce(l.batches, 0) AS batches,
+		coalesce(l.retries, 0) AS retries,
+		coalesce(l.unknowns, 0) AS unknowns,
+		coalesce(l.resolves, 0) AS resolves,
+		l.settled_at,
+		l.epoch
+	FROM (
+			SELECT c.name AS target, generate_series(0, c.lanes - 1) AS lane
+			FROM token_ledger.configured_targets() c
+			WHERE c.error IS NULL
+			UNION
+			SELECT target, lane FROM token_ledger.lane_processes()
+			UNION
+			SELECT t.name, l.lane::integer
+			FROM token_ledger.target t
+				JOIN token_ledger.cluster_key() k
+					ON k.system_identifier = t.system_identifier
+					AND k.database_oid = t.database_oid
+				JOIN token_ledger.lane l ON l.target_id = t.id) n
+		LEFT JOIN token_ledger.lane_processes() p
+			ON p.target = n.target AND p.lane = n.lane
+		LEFT JOIN (
+			SELECT t.name, l.*
+			FROM token_ledger.target t
+				JOIN token_ledger.cluster_key() k
+					ON k.system_identifier = t.system_identifier
+					AND k.database_oid = t.database_oid
+				JOIN token_ledger.lane l ON l.target_id = t.id) l
+			ON l.name = n.target AND l.lane = n.lane;
+GRANT SELECT ON token_ledger.lanes TO pg_monitor;
+COMMENT ON VIEW token_ledger.lanes IS
+'One row per lane: those that the settings ask for, and those that have run.';
+COMMENT ON COLUMN token_ledger.lanes.target IS 'Name of the target.';
+COMMENT ON COLUMN token_ledger.lanes.lane IS 'Number of the lane, from 0.';
+COMMENT ON COLUMN token_ledger.lanes.pid IS
+'Its process; NULL: it does not run.';
+COMMENT ON COLUMN token_ledger.lanes.phase IS
+'Where it stands between claiming and settling.';
+COMMENT ON COLUMN token_ledger.lanes.phase_since IS
+'Since when it has been there.';
+COMMENT ON COLUMN token_ledger.lanes.attempts IS
+'Failed attempts in a row at the current part.';
+COMMENT ON COLUMN token_ledger.lanes.retry_at IS 'When it will try again.';
+COMMENT ON COLUMN token_ledger.lanes.range_rows IS
+'Events of the range that it has claimed.';
+COMMENT ON COLUMN token_ledger.lanes.done_rows IS
+'Those of them that are settled.';
+COMMENT ON COLUMN token_ledger.lanes.forwarded IS
+'Events that the store has acknowledged.';
+COMMENT ON COLUMN token_ledger.lanes.dead IS
+'Events set aside as dead letters.';
+COMMENT ON COLUMN token_ledger.lanes.batches IS 'Batches acknowledged.';
+COMMENT ON COLUMN token_ledger.lanes.retries IS
+'Attempts that certainly stored nothing.';
+COMMENT ON COLUMN token_ledger.lanes.unknowns IS
+'Attempts whose outcome was not known.';
+COMMENT ON COLUMN token_ledger.lanes.resolves IS
+'How often the store was asked what it holds.';
+COMMENT ON COLUMN token_ledger.lanes.settled_at IS 'When it last settled.';
+COMMENT ON COLUMN token_ledger.lanes.epoch IS
+'How often a process has taken the lane over.';
+
+CREATE VIEW token_ledger.accounting AS
+	SELECT a.target, a.ledger, a.retired, a.skipped, a.filtered, a.forwarded,
+		a.in_flight, a.pending, a.dead, a.discarded,
+		a.ledger + a.retired - a.skipped - a.filtered - a.forwarded
+			- a.in_flight - a.pending - a.dead - a.discarded AS difference,
+		a.vanished
+	FROM (
+		SELECT t.name AS target,
+			(SELECT count(*)
+				FROM ONLY token_ledger.token_ledger_events) AS ledger,
+			(SELECT coalesce(sum(r.events), 0)::bigint
+				FROM token_ledger.retired r) - s.vanished AS retired,
+			t.skipped, s.filtered, s.forwarded, s.in_flight, s.pending,
+			s.dead, s.discarded, s.vanished
+		FROM token_ledger.totals s
+			JOIN token_ledger.target t ON t.id = s.target_id
+		OFFSET 0) a;
+GRANT SELECT ON token_ledger.accounting TO pg_monitor;
+COMMENT ON VIEW token_ledger.accounting IS
+'Per target: ledger + retired = skipped + filtered + forwarded + in_flight + pending + dead + discarded, always. Counts the whole ledger. It cannot tell what was done to the ledger with its triggers disabled, nor events that a TRUNCATE in a transaction with an older snapshot removed.';
+COMMENT ON COLUMN token_ledger.accounting.target IS 'Name of the target.';
+COMMENT ON COLUMN token_ledger.accounting.ledger IS 'Events in the ledger.';
+COMMENT ON COLUMN token_ledger.accounting.retired IS
+'Events that the ledger no longer holds, without those that vanished before this target could send them.';
+COMMENT ON COLUMN token_ledger.accounting.skipped IS
+'Events that start=now has passed over.';
+COMMENT ON COLUMN token_ledger.accounting.filtered IS
+'Events that the target''s filter left out.';
+COMMENT ON COLUMN token_ledger.accounting.forwarded IS
+'Events that the store has acknowledged.';
+COMMENT ON COLUMN token_ledger.accounting.in_flight IS
+'Events that lanes have claimed and not settled.';
+COMMENT ON COLUMN token_ledger.accounting.pending IS
+'Committed events that no lane has claimed yet.';
+COMMENT ON COLUMN token_ledger.accounting.dead IS 'Dead letters.';
+COMMENT ON COLUMN token_ledger.accounting.discarded IS
+'Dead letters that were given up.';
+COMMENT ON COLUMN token_ledger.accounting.difference IS
+'0 while the identity holds.';
+COMMENT ON COLUMN token_ledger.accounting.vanished IS
+'Events that left the ledger before this target could send them.';
+
+--------------------------------------------------------------------------
+-- Whose the privileges and the data are
+
+GRANT USAGE ON SCHEMA token_ledger TO pg_monitor;
+SELECT token_ledger.dump_privileges('pg_namespace',
+	'token_ledger'::regnamespace);
+SELECT token_ledger.dump_privileges('pg_proc',
+	'token_ledger.record'::regproc);
+
+-- instance_local is left out: it is true in this cluster only.
+SELECT pg_extension_config_dump(
+	'token_ledger.token_ledger_events', '');
+SELECT pg_extension_config_dump(
+	'token_ledger.token_ledger_events_ingest_seq_seq', '');
+SELECT pg_extension_config_dump('token_ledger.instance', '');
+SELECT pg_extension_config_dump('token_ledger.retired', '');
+SELECT pg_extension_config_dump('token_ledger.target', '');
+SELECT pg_extension_config_dump('token_ledger.target_id_seq', '');
+SELECT pg_extension_config_dump('token_ledger.lane', '');
+SELECT pg_extension_config_dump('token_ledger.dead_letter', '');
+SELECT pg_extension_config_dump('token_ledger.job', '');
+SELECT pg_extension_config_dump('token_ledger.job_id_seq', '');
+SELECT pg_extension_config_dump('token_ledger.alembic_version',
+	$$WHERE version_num <> '002'$$);
