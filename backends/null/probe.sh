@@ -1,0 +1,3 @@
+#!/bin/sh
+# This backend needs nothing but the server's headers.
+exit 0
