@@ -1,0 +1,236 @@
+# What is done to the processes, drawn by lot.
+package Torture::Faults;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Time::HiRes qw(time usleep);	# sleep-ok: for the moments between faults
+
+# Weight, name, and whether processes are killed by it.
+my @faults = (
+	[ 14, 'kill lane', 1 ],
+	[ 3, 'kill launcher', 1 ],
+	[ 6, 'kill client', 1 ],
+	[ 2, 'kill any process', 1 ],
+	[ 4, 'kill server', 1 ],
+	[ 2, 'immediate restart', 1 ],
+	[ 1, 'fast restart', 0 ],
+	[ 14, 'end lane', 0 ],
+	[ 1, 'end launcher', 0 ],
+	[ 10, 'end store session', 0 ],
+	[ 7, 'kill store session', 1 ],
+	[ 3, 'kill store server', 1 ],
+	[ 4, 'stall store session', 0 ],
+	[ 4, 'change settings', 0 ],
+	[ 3, 'pause', 0 ]);
+
+sub new
+{
+	my ($class, $ledger) = @_;
+
+	return bless {
+		ledger => $ledger,
+		kills => 0,
+		count => {},
+		stalled => [],
+		wrong => [],
+		begun => time
+	}, $class;
+}
+
+# Until so many processes were killed, or the time is over (0: never).
+sub cause
+{
+	my ($self, $kills, $seconds) = @_;
+	my $n = 0;
+
+	while ($self->{kills} < $kills
+		&& (!$seconds || time - $self->{begun} < $seconds))
+	{
+		my $fault = _draw();
+		my $done = $self->_cause_one($fault->[1]);
+
+		$self->{count}{ $fault->[1] }++ if $done;
+		$self->{kills}++ if $done && $fault->[2];
+		$self->_pass_time;
+		$self->_check_identity if ++$n % 10 == 0;
+	}
+	return;
+}
+
+# Undoes what would keep the lanes from catching up.
+sub end
+{
+	my ($self) = @_;
+	my $server = $self->{ledger}{server};
+
+	$self->_resume_stalled;
+	$_->await foreach $self->{ledger}->servers;
+	$server->query('app', "SELECT token_ledger.resume('$_')")
+	  foreach $self->{ledger}->targets;
+	foreach my $name (split /\n/,
+		$server->query('app', 'SELECT gid FROM pg_prepared_xacts') // '')
+	{
+		my $how = rand() < 0.5 ? 'COMMIT' : 'ROLLBACK';
+
+		$server->query('app', "$how PREPARED '$name'");
+	}
+	return;
+}
+
+sub summary
+{
+	my ($self) = @_;
+	my $count = $self->{count};
+
+	return join ', ', "$self->{kills} kills",
+	  map { "$_: $count->{$_}" } sort keys %$count;
+}
+
+# What was wrong while faults were caused.
+sub wrong
+{
+	my ($self) = @_;
+
+	return @{ $self->{wrong} };
+}
+
+sub _draw
+{
+	my $lot = 0;
+
+	$lot += $_->[0] foreach @faults;
+	$lot = rand $lot;
+	foreach my $fault (@faults)
+	{
+		return $fault if ($lot -= $fault->[0]) < 0;
+	}
+	return $faults[0];
+}
+
+# Mostly long enough for the lanes to work, now and then not even for the
+# server to come back.
+sub _pass_time
+{
+	my ($self) = @_;
+
+	if (rand() < 0.9)
+	{
+		$_->await foreach $self->{ledger}->servers;
+	}
+	usleep(1000 * int(rand() ** 2 * 900));	# sleep-ok: the moment of a fault
+	$self->_resume_stalled if rand() < 0.4;
+	return;
+}
+
+# Returns whether there was anything to do it to.
+sub _cause_one
+{
+	my ($self, $what) = @_;
+	my ($server, $remote) = $self->{ledger}->servers;
+	my %do = (
+		'kill lane' => sub { _signal($server, 'KILL', qr/^tokenledger lane/) },
+		'end lane' => sub { _signal($server, 'TERM', qr/^tokenledger lane/) },
+		'kill launcher' =>
+		  sub { _signal($server, 'KILL', qr/^tokenledger launcher/) },
+		'end launcher' =>
+		  sub { _signal($server, 'TERM', qr/^tokenledger launcher/) },
+		'kill client' => sub { _signal($server, 'KILL', qr/^torture app/) },
+		'kill any process' => sub { _signal($server, 'KILL', qr/./) },
+		'kill server' => sub { _kill_server($server) },
+		'immediate restart' => sub { $server->restart('immediate'); 1 },
+		'fast restart' => sub { $server->restart('fast'); 1 },
+		'end store session' => sub { _signal(_one_of($server, $remote),
+				'TERM', qr/^torture (same|other|bare)/) },
+		'kill store session' =>
+		  sub { _signal($remote, 'KILL', qr/^torture (other|bare)/) },
+		'kill store server' => sub { _kill_server($remote) },
+		'stall store session' => sub { $self->_stall($remote) },
+		'change settings' => sub { $self->_change_settings },
+		'pause' => sub { $self->_pause });
+
+	return $do{$what}->();
+}
+
+sub _one_of
+{
+	return $_[ rand @_ ];
+}
+
+sub _signal
+{
+	my ($server, $signal, $pattern) = @_;
+	my @found = map { $_->[0] }
+	  grep { $_->[1] =~ $pattern } $server->processes;
+
+	return 0 unless @found;
+	return kill $signal, _one_of(@found);
+}
+
+sub _kill_server
+{
+	my ($server) = @_;
+
+	$server->kill_all;
+	$server->start;
+	return 1;
+}
+
+# A session that does not answer, and goes on later: its transaction may land
+# after the lane has given it up.
+sub _stall
+{
+	my ($self, $remote) = @_;
+	my @found = map { $_->[0] }
+	  grep { $_->[1] =~ /^torture (other|bare) / } $remote->processes;
+
+	return 0 unless @found;
+	my $pid = _one_of(@found);
+
+	push @{ $self->{stalled} }, $pid;
+	return kill 'STOP', $pid;
+}
+
+sub _resume_stalled
+{
+	my ($self) = @_;
+
+	kill 'CONT', $_ foreach splice @{ $self->{stalled} };
+	return;
+}
+
+sub _change_settings
+{
+	my ($self) = @_;
+	my ($server) = $self->{ledger}->servers;
+
+	$server->configure('torture.conf', $self->{ledger}->settings, '>');
+	$server->reload;
+	return 1;
+}
+
+sub _pause
+{
+	my ($self) = @_;
+	my ($server) = $self->{ledger}->servers;
+	my $target = _one_of($self->{ledger}->targets);
+	my $what = rand() < 0.4 ? 'pause' : 'resume';
+
+	return defined $server->query('app',
+		"SELECT token_ledger.$what('$target')");
+}
+
+# It holds at any moment.
+sub _check_identity
+{
+	my ($self) = @_;
+	my ($server) = $self->{ledger}->servers;
+	my $found = $server->query('app',
+		'SELECT * FROM token_ledger.accounting WHERE difference <> 0');
+
+	push @{ $self->{wrong} }, "the identity did not hold: $found"
+	  if defined $found && $found ne '';
+	return;
+}
+
+1;

@@ -1,0 +1,195 @@
+# One PostgreSQL server that expects to be killed.
+package Torture::Server;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Errno qw(ESRCH);
+use File::Temp;
+use Time::HiRes qw(time usleep);	# sleep-ok: for polls with a deadline
+
+our $START_SECONDS = 60;
+
+# dir: for data, log and all else.  The socket has a directory of its own, as
+# its path must be short.
+sub new
+{
+	my ($class, %self) = @_;
+
+	$self{data} = "$self{dir}/$self{name}";
+	$self{log} = "$self{dir}/$self{name}.log";
+	$self{socket} = File::Temp->newdir('tl-XXXXXX', TMPDIR => 1);
+	return bless \%self, $class;
+}
+
+# files: more files of settings, by name.
+sub create
+{
+	my ($self, $settings, %files) = @_;
+
+	_run('initdb', '-D', $self->{data}, '-U', 'torture', '-A', 'trust',
+		'--no-locale', '--encoding=UTF8')
+	  or die "initdb failed, see $self->{log}\n";
+	$self->configure('postgresql.conf', <<EOC . $settings);
+listen_addresses = ''
+unix_socket_directories = '$self->{socket}'
+port = 5432
+log_line_prefix = '%m [%p] %b %e '
+shared_buffers = 32MB
+max_connections = 60
+checkpoint_timeout = 30s
+restart_after_crash = on
+EOC
+	$self->configure($_, $files{$_}) foreach keys %files;
+	$self->start;
+	return;
+}
+
+# Appends to a file of settings, or writes one that it includes.
+sub configure
+{
+	my ($self, $file, $text, $mode) = @_;
+
+	open my $out, $mode // '>>', "$self->{data}/$file" or die "$file: $!";
+	print $out $text;
+	close $out or die "$file: $!";
+	return;
+}
+
+# NB: the shared memory of a killed postmaster is in use until the last of its
+# children has noticed.
+sub start
+{
+	my ($self) = @_;
+	my $deadline = time + $START_SECONDS;
+
+	until (_run('pg_ctl', '-D', $self->{data}, '-l', $self->{log}, '-s', '-w',
+			'-t', $START_SECONDS, 'start'))
+	{
+		die "server $self->{name} does not start\n" if time > $deadline;
+		usleep(100_000);	# sleep-ok: interval of a poll with a deadline
+	}
+	return;
+}
+
+sub stop
+{
+	my ($self, $mode) = @_;
+
+	_run('pg_ctl', '-D', $self->{data}, '-s', '-w', '-m', $mode, 'stop')
+	  or warn "server $self->{name} does not stop\n";
+	return;
+}
+
+sub restart
+{
+	my ($self, $mode) = @_;
+
+	$self->stop($mode);
+	$self->start;
+	return;
+}
+
+# Waits until it lets a session in.
+sub await
+{
+	my ($self) = @_;
+	my $deadline = time + $START_SECONDS;
+
+	until (defined $self->query('postgres', 'SELECT 1'))
+	{
+		die "server $self->{name} does not come back\n" if time > $deadline;
+		usleep(20_000);		# sleep-ok: interval of a poll with a deadline
+	}
+	return;
+}
+
+sub postmaster
+{
+	my ($self) = @_;
+
+	open my $in, '<', "$self->{data}/postmaster.pid" or return 0;
+	my $pid = <$in> // 0;
+	close $in;
+	return int $pid;
+}
+
+# Pids of the children and what each is, such as "tokenledger lane".
+sub processes
+{
+	my ($self) = @_;
+	my $parent = $self->postmaster or return ();
+	my @found;
+
+	foreach (split /\n/, `ps -A -o pid= -o ppid= -o args=`)
+	{
+		my ($pid, $ppid, $title) = /^\s*(\d+)\s+(\d+)\s+(.*)/ or next;
+
+		push @found, [ $pid, $title ]
+		  if $ppid == $parent && $title =~ s/^postgres: //;
+	}
+	return @found;
+}
+
+# SIGKILL for the postmaster and all its children, which are not given the time
+# to notice.
+sub kill_all
+{
+	my ($self) = @_;
+	my $postmaster = $self->postmaster or return;
+
+	kill 'KILL', $postmaster, map { $_->[0] } $self->processes;
+	my $deadline = time + $START_SECONDS;
+
+	until (!kill(0, $postmaster) && $! == ESRCH)
+	{
+		die "process $postmaster does not end\n" if time > $deadline;
+		usleep(10_000);		# sleep-ok: interval of a poll with a deadline
+	}
+	return;
+}
+
+sub reload
+{
+	my ($self) = @_;
+	my $postmaster = $self->postmaster;
+
+	kill 'HUP', $postmaster if $postmaster;
+	return;
+}
+
+# The query's output, unaligned; undef if it failed, for whatever reason.
+sub query
+{
+	my ($self, $database, $sql) = @_;
+
+	open my $psql, '-|', $self->psql($database, '-c', $sql)
+	  or die "psql: $!";
+	local $/ = undef;
+	my $output = <$psql> // '';
+
+	return undef unless close $psql;
+	chomp $output;
+	return $output;
+}
+
+# The command line of psql; what it complains of is nobody's business.
+sub psql
+{
+	my ($self, $database, @arguments) = @_;
+
+	return (
+		'sh', '-c', 'exec psql "$@" 2>>"$0"', "$self->{dir}/psql.log",
+		'-X', '-q', '-A', '-t', '-U', 'torture', '-h', "$self->{socket}",
+		'-p', '5432', '-d', $database, @arguments);
+}
+
+sub _run
+{
+	my (@command) = @_;
+
+	return system('sh', '-c', 'exec "$0" "$@" >/dev/null 2>&1 </dev/null',
+		@command) == 0;
+}
+
+1;

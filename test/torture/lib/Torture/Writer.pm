@@ -1,0 +1,219 @@
+# Processes that insert events in every way that leaves another trace in the
+# queue: single and many rows, COPY, savepoints, transactions that abort, that
+# commit late, that are prepared and finished by somebody else, and events that
+# are there already.  Each feeds scripts to psql; what was committed is told by
+# the ledger alone.
+package Torture::Writer;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Time::HiRes qw(usleep);		# sleep-ok: for the pause between scripts
+
+our $EVENTS = 'token_ledger.token_ledger_events';
+our $COLUMNS = 'event_id, "timestamp", provider, model, total_tokens,'
+  . ' cost_usd, request_preview';
+
+# Event ids that all writers draw from, so that they meet.
+our $COMMON_IDS = 3000;
+
+my @ways = (
+	[ 6, \&_single ],
+	[ 5, \&_many ],
+	[ 4, \&_copy ],
+	[ 4, \&_savepoints ],
+	[ 3, \&_aborted ],
+	[ 3, \&_failed ],
+	[ 4, \&_known ],
+	[ 3, \&_late ],
+	[ 4, \&_prepare ],
+	[ 4, \&_finish_prepared ],
+	[ 2, \&_loop ]);
+
+sub start
+{
+	my ($class, $ledger, $n) = @_;
+	my $self = bless { pids => [] }, $class;
+
+	foreach my $number (1 .. $n)
+	{
+		my $pid = fork // die "fork: $!";
+
+		_write($ledger, $number) if $pid == 0;
+		push @{ $self->{pids} }, $pid;
+	}
+	return $self;
+}
+
+sub stop
+{
+	my ($self) = @_;
+
+	kill 'TERM', @{ $self->{pids} };
+	waitpid $_, 0 foreach @{ $self->{pids} };
+	$self->{pids} = [];
+	return;
+}
+
+sub DESTROY
+{
+	my ($self) = @_;
+
+	kill 'KILL', @{ $self->{pids} };
+	return;
+}
+
+# Never returns.
+sub _write
+{
+	my ($ledger, $number) = @_;
+	my $stop = 0;
+	my %writer = (number => $number, prepared => 0, ledger => $ledger);
+
+	$SIG{$_} = sub { $stop = 1 }
+	  foreach qw(TERM INT HUP);
+	$SIG{PIPE} = 'IGNORE';
+	srand $ledger->{seed} * 100 + $number;
+	until ($stop)
+	{
+		my $script = join '', map { _transaction(\%writer) } 1 .. 4 + rand 12;
+
+		open my $psql, '|-', $ledger->{server}->psql('app', '-f', '-')
+		  or die "psql: $!";
+		print $psql $script;
+		close $psql;
+		usleep(1000 * int rand 60);	# sleep-ok: the load's pace, awaits nothing
+	}
+	require POSIX;
+	POSIX::_exit(0);
+}
+
+sub _transaction
+{
+	my ($writer) = @_;
+	my $lot = 0;
+
+	$lot += $_->[0] foreach @ways;
+	$lot = rand $lot;
+	foreach my $way (@ways)
+	{
+		return $way->[1]->($writer) if ($lot -= $way->[0]) < 0;
+	}
+	return '';
+}
+
+sub _uuid
+{
+	return sprintf '%04x%04x-%04x-4%03x-a%03x-%04x%04x%04x',
+	  map { int rand $_ } 65536, 65536, 65536, 4096, 4096, 65536, 65536, 65536;
+}
+
+sub _common_uuid
+{
+	return sprintf '00000000-0000-4000-a000-%012x', int rand $COMMON_IDS;
+}
+
+# Values of a row, as SQL literals.
+sub _row
+{
+	my ($id) = @_;
+	my $tokens = int rand 10_000;
+
+	return join ', ', "'$id'",
+	  sprintf("'2026-01-01Z'::timestamptz + '%d s'", rand 10_000_000),
+	  "'provider'", sprintf("'model-%d'", rand 5), $tokens,
+	  sprintf('%.8f', $tokens / 3e6), "'" . 'x' x int(rand 60) . "'";
+}
+
+sub _insert
+{
+	my ($n, $id) = @_;
+
+	return "INSERT INTO $EVENTS ($COLUMNS) VALUES "
+	  . join(', ', map { '(' . _row($id // _uuid()) . ')' } 1 .. $n);
+}
+
+sub _single
+{
+	return _insert(1) . ";\n";
+}
+
+sub _many
+{
+	return _insert(2 + rand 150) . ";\n";
+}
+
+sub _copy
+{
+	return "COPY $EVENTS (event_id, provider, model, total_tokens) FROM STDIN;\n"
+	  . join('', map { _uuid() . "\tprovider\tcopied\t$_\n" } 1 .. 2 + rand 200)
+	  . "\\.\n";
+}
+
+sub _savepoints
+{
+	return join ";\n", 'BEGIN', _insert(1 + rand 5), 'SAVEPOINT a',
+	  _insert(1 + rand 5), 'SAVEPOINT b', _insert(2), 'RELEASE b',
+	  'ROLLBACK TO a', _insert(1 + rand 5), 'SAVEPOINT c', _insert(1),
+	  "COMMIT;\n";
+}
+
+sub _aborted
+{
+	return join ";\n", 'BEGIN', _insert(1 + rand 20, rand() < 0.3 ?
+		_common_uuid() : undef), "ROLLBACK;\n";
+}
+
+sub _failed
+{
+	return join ";\n", 'BEGIN', _insert(1 + rand 20), 'SELECT 1 / 0',
+	  "COMMIT;\n";
+}
+
+sub _known
+{
+	return join '', map {
+		_insert(1, _common_uuid()) . " ON CONFLICT (event_id) DO NOTHING;\n"
+	} 1 .. 1 + rand 5;
+}
+
+# Others begin and commit meanwhile.
+sub _late
+{
+	my $seconds = sprintf '%.2f', rand() ** 3 * 4;
+
+	return join ";\n", 'BEGIN', _insert(1 + rand 10),
+	  "SELECT FROM pg_sleep($seconds)",	# sleep-ok: holds the transaction open
+	  _insert(1 + rand 10), "COMMIT;\n";
+}
+
+sub _prepare
+{
+	my ($writer) = @_;
+	my $name = "w$writer->{number}_" . ++$writer->{prepared};
+
+	return join ";\n", 'BEGIN', _insert(1 + rand 20),
+	  'SAVEPOINT a', _insert(1), "PREPARE TRANSACTION '$name';\n";
+}
+
+# One of its own, perhaps of before the last crash.
+sub _finish_prepared
+{
+	my ($writer) = @_;
+	my $number = $writer->{prepared} - int(rand 4);
+
+	return '' if $number < 1;
+	return sprintf "%s PREPARED 'w%d_%d';\n",
+	  rand() < 0.7 ? 'COMMIT' : 'ROLLBACK', $writer->{number}, $number;
+}
+
+# Several transactions of one statement of the client's.
+sub _loop
+{
+	return "DO \$\$ BEGIN FOR i IN 1 .. 5 LOOP\n"
+	  . _insert(3, undef) =~ s/'[0-9a-f-]{36}'/gen_random_uuid()/gr
+	  . ";\nIF i % 2 = 0 THEN ROLLBACK; ELSE COMMIT; END IF;\n"
+	  . "END LOOP; END \$\$;\n";
+}
+
+1;
