@@ -39,7 +39,7 @@ sub settings_table
 	my ($table) = $text =~ /<!-- settings -->(.*?)<!-- \/settings -->/s;
 	my %found;
 
-	die 'README.md lacks the markers <!-- settings -->' unless defined $table;
+	die 'README.md lacks <!-- settings --> or <!-- /settings -->' unless defined $table;
 	foreach my $line (grep { /^\|\s*`tokenledger\./ } split /\n/, $table)
 	{
 		my (undef, @cells) = map { s/^[\s`]+|[\s`]+$//gr } split /\|/, $line;

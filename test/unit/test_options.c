@@ -1,5 +1,5 @@
 /*
- * sources: src/options.c src/secret.c src/target_url.c
+ * sources: src/options.c src/option_value.c src/secret.c src/target_url.c
  *
  * test_options.c
  *	  Options of a URL against declarations; secrets in files.

@@ -57,10 +57,10 @@ sub _await_empty_queue
 {
 	my ($self, $seconds) = @_;
 	my $deadline = time + $seconds;
-	my $targets = scalar $self->{ledger}->targets;
+	my @targets = $self->{ledger}->targets;
 
 	until (($self->_query('SELECT count(*) FROM token_ledger.status'
-				  . ' WHERE lag_events = 0') // 0) == $targets)
+				  . ' WHERE lag_events = 0') // 0) == @targets)
 	{
 		if (time > $deadline)
 		{
