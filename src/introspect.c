@@ -21,6 +21,7 @@
 #include "target.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"	/* get_database_name(), where it has moved */
 
 #define MAX_COLUMNS		15
 

@@ -23,6 +23,7 @@
 
 #include <sys/stat.h>
 
+#include "compat.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "options.h"

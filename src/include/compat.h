@@ -41,6 +41,11 @@
 	extern PGDLLEXPORT Datum name(PG_FUNCTION_ARGS); \
 	PG_FUNCTION_INFO_V1(name)
 
+/* 15: the suffix of shared libraries is known to extensions. */
+#ifndef DLSUFFIX
+#define DLSUFFIX	".so"
+#endif
+
 /* 15: shared memory is requested in a hook. */
 #define TL_HAVE_SHMEM_REQUEST_HOOK	(PG_VERSION_NUM >= 150000)
 

@@ -66,14 +66,24 @@ extern void options_append_destination(const Options *options,
 extern void url_append_encoded(StringInfo out, const char *text,
 							   const char *also);
 
-/* Is a declaration usable?  NULL, or what is wrong with it. */
-extern char *option_check(const TlOption *option);
-
 /* The declaration of that very name; NULL: none. */
 extern const TlOption *option_find(const TlOption *array, const char *name);
 
-/* "text", "int", ..., for people. */
+/*
+ * option_value.c: the value in base units; NULL: invalid, *hint says what is
+ * valid.
+ */
+extern char *option_normalize(const TlOption *option, const char *text,
+							  char **hint);
+
+/* Is a declaration usable?  NULL, or what is wrong with it. */
+extern char *option_check(const TlOption *option);
+
+/* "string", "integer", ..., for people. */
 extern const char *option_type_name(TlOptionType type);
+
+/* Text for a message: not too long, and ASCII for every encoding. */
+extern char *option_shown(const char *text);
 
 /* The candidate that name was probably meant to be; NULL: none is near. */
 extern const char *closest_match(const char *name,

@@ -71,6 +71,7 @@ typedef struct Queue			/* one lane's view of one target */
 	MemoryContext spare_mcxt;
 	bool		paused;			/* no claims */
 	bool		halted;			/* suspended or stopped: nothing is sent */
+	bool		reopen;			/* the target's row has no window any more */
 	int32		ledger_version; /* 100 * major + minor */
 	WindowSnapshot *last_look;	/* of the last look that found nothing new */
 } Queue;
