@@ -3,8 +3,8 @@
  * admin.c
  *	  SQL functions that talk to a store from the caller's own session.
  *
- * They open the target in the role TL_ADMIN, which does not disturb the lanes,
- * and are bounded by the target's timeout.
+ * They open the target in the role TL_ADMIN, which does not disturb the
+ * lanes, and are bounded by the target's timeout.
  *
  *-------------------------------------------------------------------------
  */

@@ -5,9 +5,9 @@
  *
  * Everything means: the events visible in a snapshot taken at the call, but
  * not those of the caller's own transaction, which no lane can see.  They are
- * delivered when none of them lies beyond the cursor, and the ranges that were
- * claimed up to then are settled.  Ranges claimed later do not matter, so
- * that a flush ends under any load.
+ * delivered when none of them lies beyond the cursor, and the ranges that
+ * were claimed up to then are settled.  Ranges claimed later do not matter,
+ * so that a flush ends under any load.
  *
  *-------------------------------------------------------------------------
  */
@@ -78,6 +78,7 @@ typedef struct Flush
 	bool		ranges_null;
 } Flush;
 
+static TimestampTz later_by(Datum interval);
 static bool begin_flush(Flush *flush);
 static bool is_flushed(Flush *flush);
 static bool beyond_cursor(Flush *flush);
@@ -101,9 +102,7 @@ tl_flush(PG_FUNCTION_ARGS)
 				 errmsg("nothing is forwarded: tokenledger is not preloaded"),
 				 errhint("Add tokenledger to shared_preload_libraries and restart the server.")));
 	flush.target = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-													   TimestampTzGetDatum(GetCurrentTimestamp()),
-													   PG_GETARG_DATUM(1)));
+	deadline = later_by(PG_GETARG_DATUM(1));
 	SPI_connect();
 	if (!begin_flush(&flush))
 	{
@@ -116,7 +115,8 @@ tl_flush(PG_FUNCTION_ARGS)
 		long		left;
 
 		flushed = is_flushed(&flush);
-		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+											   deadline);
 		if (flushed || left <= 0)
 			break;
 		hurry_lanes(flush.target);
@@ -128,6 +128,15 @@ tl_flush(PG_FUNCTION_ARGS)
 	ConditionVariableCancelSleep();
 	SPI_finish();
 	PG_RETURN_BOOL(flushed);
+}
+
+static TimestampTz
+later_by(Datum interval)
+{
+	Datum		now = TimestampTzGetDatum(GetCurrentTimestamp());
+
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+												   now, interval));
 }
 
 /* false: it cannot be flushed, and the caller has been told. */

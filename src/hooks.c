@@ -8,7 +8,8 @@
  * DROP and ALTER EXTENSION would wait for a lane's locks.  The lanes are sent
  * home first (hundredths of a second) and come back when the command is over.
  *
- * Only for those who may give the command: nobody else stops a lane by trying.
+ * Only for those who may give the command: nobody else stops a lane by
+ * trying.
  *
  *-------------------------------------------------------------------------
  */
@@ -37,6 +38,8 @@ static void utility(PlannedStmt *pstmt, const char *queryString,
 					ParamListInfo params, QueryEnvironment *queryEnv,
 					DestReceiver *dest, QueryCompletion *qc);
 static Oid	database_to_hold(Node *statement);
+static Oid	moved_database(AlterDatabaseStmt *statement);
+static Oid	altered_extension(AlterExtensionStmt *statement);
 static Oid	owned_database(const char *name);
 static const char *template_of(CreatedbStmt *statement);
 static bool has_option(List *options, const char *name);
@@ -53,7 +56,8 @@ hooks_init(void)
 
 #define CALL_UTILITY() \
 	(previous_utility ? previous_utility : standard_ProcessUtility) \
-		(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc)
+		(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, \
+		 qc)
 
 static void
 utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
@@ -92,12 +96,9 @@ database_to_hold(Node *statement)
 				return owned_database(((RenameStmt *) statement)->subname);
 			break;
 		case T_AlterDatabaseStmt:
-			if (has_option(((AlterDatabaseStmt *) statement)->options,
-						   "tablespace"))
-				return owned_database(((AlterDatabaseStmt *) statement)->dbname);
-			break;
+			return moved_database((AlterDatabaseStmt *) statement);
 		case T_AlterExtensionStmt:
-			return database_of_extension(((AlterExtensionStmt *) statement)->extname);
+			return altered_extension((AlterExtensionStmt *) statement);
 		case T_DropStmt:
 			if (drops_extension((DropStmt *) statement))
 				return database_of_extension("tokenledger");
@@ -106,6 +107,20 @@ database_to_hold(Node *statement)
 			break;
 	}
 	return InvalidOid;
+}
+
+static Oid
+moved_database(AlterDatabaseStmt *statement)
+{
+	if (!has_option(statement->options, "tablespace"))
+		return InvalidOid;
+	return owned_database(statement->dbname);
+}
+
+static Oid
+altered_extension(AlterExtensionStmt *statement)
+{
+	return database_of_extension(statement->extname);
 }
 
 static Oid
@@ -177,7 +192,8 @@ after_command(Node *statement)
 		strcmp(((CreateExtensionStmt *) statement)->extname, "tokenledger") == 0)
 		wake_at_end_of_transaction();
 	else if (IsA(statement, TransactionStmt) &&
-			 ((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED)
+			 ((TransactionStmt *) statement)->kind ==
+			 TRANS_STMT_COMMIT_PREPARED)
 		wake_lanes(MyDatabaseId, false);
 	else if (IsA(statement, CreatedbStmt) || IsA(statement, RenameStmt))
 		wake_launcher();

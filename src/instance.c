@@ -8,6 +8,8 @@
  * cluster in which it was written and is not dumped.  pg_upgrade changes the
  * cluster's identifier but keeps tuples and transaction ids, so there, and
  * only there, the row's xmin is still the transaction that it names itself.
+ * Where instance_local is empty and a target of this very database has run, a
+ * dump was restored over the original: its cursors are of no use, either.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,6 +29,7 @@ TL_FUNCTION_INFO(tl_cluster_key);
 
 static void check_local_facts(int64 system_identifier, int32 timeline);
 static void take_over_rows(int64 system_identifier);
+static void suspend_restored_rows(int64 system_identifier);
 static void run(const char *sql, int nargs, Oid *types, Datum *values);
 static int32 current_timeline(void);
 
@@ -80,6 +83,7 @@ check_local_facts(int64 system_identifier, int32 timeline)
 	if (SPI_processed > 0)
 		return;
 	take_over_rows(system_identifier);
+	suspend_restored_rows(system_identifier);
 	run("INSERT INTO token_ledger.instance_local AS i"
 		" (system_identifier, database_oid, timeline, written_xid)"
 		" VALUES ($1, $2, $3, pg_catalog.pg_current_xact_id())"
@@ -106,6 +110,24 @@ take_over_rows(int64 system_identifier)
 		" AND i.xmin OPERATOR(pg_catalog.=) pg_catalog.xid(i.written_xid)"
 		" AND t.system_identifier OPERATOR(pg_catalog.=) i.system_identifier"
 		" AND t.database_oid OPERATOR(pg_catalog.=) i.database_oid",
+		2, types, values);
+}
+
+static void
+suspend_restored_rows(int64 system_identifier)
+{
+	Oid			types[] = {INT8OID, OIDOID};
+	Datum		values[2];
+
+	values[0] = Int64GetDatum(system_identifier);
+	values[1] = ObjectIdGetDatum(MyDatabaseId);
+	run("UPDATE token_ledger.target SET state = 'suspended',"
+		" cause = NULL, code = NULL, last_error = 'this database was restored"
+		" from a dump', error_since = pg_catalog.now()"
+		" WHERE system_identifier OPERATOR(pg_catalog.=) $1"
+		" AND database_oid OPERATOR(pg_catalog.=) $2"
+		" AND window_from IS NOT NULL"
+		" AND NOT EXISTS (SELECT FROM token_ledger.instance_local)",
 		2, types, values);
 }
 

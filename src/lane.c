@@ -185,7 +185,8 @@ load_target(Lane *lane)
 	char		title[2 * NAMEDATALEN + 64];
 
 	StartTransactionCommand();
-	database = MemoryContextStrdup(lane->mcxt, get_database_name(MyDatabaseId));
+	database = MemoryContextStrdup(lane->mcxt,
+								   get_database_name(MyDatabaseId));
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(lane->mcxt);
 	snprintf(title, sizeof(title), "tokenledger lane %s.%d",
@@ -295,7 +296,7 @@ guarded_cycle(Lane *lane)
 static void
 recover_from_error(Lane *lane)
 {
-	TlVerdict	verdict = {.struct_size = sizeof(TlVerdict), .cause = TL_CAUSE_NONE};
+	TlVerdict	verdict = {.struct_size = sizeof(TlVerdict)};
 	ErrorData  *error;
 	bool		mine;
 
@@ -401,11 +402,11 @@ static long
 wait_time(const Lane *lane)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	long		wait = guc_poll_interval;
+	TimestampTz next = TimestampTzPlusMilliseconds(now, guc_poll_interval);
 
 	if (lane->retry_at > now)
-		return Min(wait, TimestampDifferenceMilliseconds(now, lane->retry_at) + 1);
-	if (lane->phase == LANE_IDLE && lane->claim_at > now)
-		return Min(wait, TimestampDifferenceMilliseconds(now, lane->claim_at) + 1);
-	return wait;
+		next = Min(next, lane->retry_at);
+	else if (lane->phase == LANE_IDLE && lane->claim_at > now)
+		next = Min(next, lane->claim_at);
+	return TimestampDifferenceMilliseconds(now, next) + 1;
 }

@@ -68,6 +68,8 @@ lane_cycle(Lane *lane)
 {
 	if (lane->queue.halted)
 		(void) queue_look(&lane->queue);
+	if (lane->queue.reopen)
+		lane_exit(lane, LANE_EXIT_STOPPED);
 	if (lane->queue.halted || lane->retry_at > GetCurrentTimestamp())
 		return false;
 	if (lane->look_first && !lane_target_ready(lane))
@@ -499,8 +501,9 @@ part_finished(Lane *lane)
 {
 	if (lane->part->counts[ROW_SUSPECT] > 0 && !hold_suspects(lane))
 	{
-		TlVerdict	verdict = {.struct_size = sizeof(TlVerdict), .cause = TL_CAUSE_DATA};
+		TlVerdict	verdict = {.struct_size = sizeof(TlVerdict)};
 
+		verdict.cause = TL_CAUSE_DATA;
 		snprintf(verdict.message, sizeof(verdict.message),
 				 "the store refuses every event: %s",
 				 lane->part->reasons[0] ? lane->part->reasons[0] : "no reason");
@@ -596,8 +599,9 @@ settle(Lane *lane)
 				   LANE_CLAIMED : LANE_IDLE);
 	if (held)
 	{
-		TlVerdict	verdict = {.struct_size = sizeof(TlVerdict), .cause = TL_CAUSE_DATA};
+		TlVerdict	verdict = {.struct_size = sizeof(TlVerdict)};
 
+		verdict.cause = TL_CAUSE_DATA;
 		strlcpy(verdict.message, "the store refuses events, and has accepted"
 				" none since that would show that they are to blame",
 				sizeof(verdict.message));

@@ -75,10 +75,12 @@ back_off(Lane *lane, int32 wish_ms)
 {
 	const Target *target = lane->target;
 	int			doublings = Min(lane->attempts - 1, 30);
-	double		ceiling = Min((double) target->retry_max_ms,
-							  (double) target->retry_min_ms * ((int64) 1 << doublings));
-	int64		delay = (int64) (ceiling * tl_random_double());
+	double		ceiling = (double) target->retry_min_ms *
+		((int64) 1 << doublings);
+	int64		delay;
 
+	ceiling = Min(ceiling, (double) target->retry_max_ms);
+	delay = (int64) (ceiling * tl_random_double());
 	lane->retry_at =
 		TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 									Max(delay, (int64) wish_ms));

@@ -187,8 +187,8 @@ choose_columns(Lane *lane, int32 remote_version)
 	if (remote_version > 0)
 		version = Min(version, remote_version);
 	if (lane->columns == NULL)
-		lane->columns = MemoryContextAlloc(lane->mcxt,
-										   sizeof(LedgerColumn *) * LEDGER_NCOLUMNS);
+		lane->columns = MemoryContextAlloc(lane->mcxt, LEDGER_NCOLUMNS *
+										   sizeof(LedgerColumn *));
 	lane->ncolumns = 0;
 	for (int i = 0; i < LEDGER_NCOLUMNS; i++)
 	{

@@ -9,14 +9,13 @@
  * needs no memory of its own, and a new launcher goes on where the old one
  * ended.
  *
- *				 desired, restart_at has come
- *	  FREE ─────────────────────────────────────► STARTING
- *	   ▲										  │ the lane publishes its pid
- *	   │ not desired							  ▼
- *	 EXITED ◄──────────────────────────────── RUNNING
- *	   │		  the lane's exit callback		  ▲
- *	   └──────────────────────────────────────────┘
- *			 desired, restart_at has come (by way of STARTING)
+ *		FREE ----- wanted ----------> STARTING
+ *		 ^							   ^  |
+ *		 |	   wanted, and restart_at  |  | the lane publishes its pid
+ *		 |	   has come				   |  v
+ *		 +-- not wanted -- EXITED -----+  RUNNING
+ *							 ^				|
+ *							 +--------------+ the lane's exit callback
  *
  * A running lane that is not desired, or was started for another text of its
  * entry, gets SIGTERM; a changed entry is then started anew.
@@ -96,7 +95,8 @@ launcher_register(void)
 	strlcpy(worker.bgw_type, "tokenledger launcher", BGW_MAXLEN);
 	strlcpy(worker.bgw_library_name, "tokenledger", sizeof(worker.bgw_library_name));
 	strlcpy(worker.bgw_function_name, "tl_launcher_main", BGW_MAXLEN);
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
+		BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = 1;
 	RegisterBackgroundWorker(&worker);
@@ -134,7 +134,8 @@ tl_launcher_main(Datum main_arg)
 		reconcile_lanes();
 		MemoryContextSwitchTo(cycle);
 		MemoryContextReset(cycle);
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 time_to_next_start(), PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 	}
@@ -262,8 +263,8 @@ end_unwanted(List *wanted)
 			continue;
 		want = find_wanted(wanted, slot);
 		if (slot->state == SLOT_STARTING &&
-			TimestampDifferenceExceeds(slot->started_at, GetCurrentTimestamp(),
-									   STARTING_MS))
+			TimestampDifferenceExceeds(slot->started_at,
+									   GetCurrentTimestamp(), STARTING_MS))
 		{
 			slot->state = SLOT_EXITED;
 			slot->exit_reason = LANE_EXIT_FAILED;
@@ -442,7 +443,8 @@ register_worker(LaneSlot *slot)
 	strlcpy(worker.bgw_type, "tokenledger lane", BGW_MAXLEN);
 	strlcpy(worker.bgw_library_name, "tokenledger", sizeof(worker.bgw_library_name));
 	strlcpy(worker.bgw_function_name, "tl_lane_main", BGW_MAXLEN);
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
+		BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
 	worker.bgw_main_arg = Int32GetDatum((int32) (slot - tl_shared->lanes));
@@ -470,7 +472,7 @@ static long
 time_to_next_start(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	long		wait = LOOK_MS;
+	TimestampTz next = TimestampTzPlusMilliseconds(now, LOOK_MS);
 
 	LWLockAcquire(tl_shared->lock, LW_SHARED);
 	for (int i = 0; i < tl_shared->max_lanes; i++)
@@ -479,10 +481,10 @@ time_to_next_start(void)
 
 		if (slot->state == SLOT_EXITED && slot->restart_at != DT_NOEND &&
 			!database_is_held(slot->database))
-			wait = Min(wait, TimestampDifferenceMilliseconds(now, slot->restart_at) + 1);
+			next = Min(next, slot->restart_at);
 		if (slot->state == SLOT_STARTING)
-			wait = Min(wait, 1000);
+			next = Min(next, TimestampTzPlusMilliseconds(now, 1000));
 	}
 	LWLockRelease(tl_shared->lock);
-	return wait;
+	return TimestampDifferenceMilliseconds(now, next) + 1;
 }

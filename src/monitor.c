@@ -53,7 +53,7 @@ tl_lane_processes(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* forwarding_problem() RETURNS text: why nothing is forwarded; NULL: nothing */
+/* forwarding_problem() RETURNS text: why nothing is forwarded, or NULL */
 Datum
 tl_forwarding_problem(PG_FUNCTION_ARGS)
 {

@@ -220,7 +220,9 @@ land_unmarked(Part *part)
 static void
 convict_suspects(Part *part)
 {
-	for (int32 row = 0; part->counts[ROW_SUSPECT] > 0 && row < part->nrows; row++)
+	if (part->counts[ROW_SUSPECT] == 0)
+		return;
+	for (int32 row = 0; row < part->nrows; row++)
 	{
 		if (part->fates[row] == ROW_SUSPECT)
 			set_fate(part, row, ROW_REFUSED, part->reasons[row]);

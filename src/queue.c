@@ -13,8 +13,8 @@
  *	  events would pass over them.
  *	- The cursor moves, and the range is written into the lane's row, in one
  *	  transaction that is durable before anything is sent.
- *	- Each write to the lane's row names the epoch of its owner, so that a late
- *	  predecessor writes nothing.
+ *	- Each write to the lane's row names the epoch of its owner, so that a
+ *	  late predecessor writes nothing.
  *
  * queue->row mirrors the lane's row.  A transaction works on a copy that
  * replaces it after the commit; whoever catches an error calls
@@ -93,7 +93,8 @@ queue_look(Queue *queue)
 			Datum		snapshot = current_snapshot();
 			QueuePosition start = {0, -1};
 
-			walk_window(cursor.to, snapshot, queue->last_look, start, 1, &walk);
+			walk_window(cursor.to, snapshot, queue->last_look, start, 1,
+						&walk);
 			MemoryContextSwitchTo(queue->mcxt);
 			now = parse_snapshot(snapshot);
 		}
@@ -296,7 +297,8 @@ settle_and_claim(Queue *queue, const Settlement *settlement, int32 claim_rows,
 	write_dead_letters(queue, settlement->dead);
 	if (claim_rows > 0 && !row.range.claimed)
 		claimed = claim_into(queue, &row, claim_rows, part_rows);
-	if (claimed || settlement->part_done || settlement->held != queue->row.held)
+	if (claimed || settlement->part_done ||
+		settlement->held != queue->row.held)
 		mine = write_lane(queue, &row, settlement, vanished);
 	if (!mine)
 	{
@@ -331,8 +333,11 @@ copy_lane_row(LaneRow *row, MemoryContext mcxt)
 	}
 	row->held = held;
 	if (row->state != NULL)
-		row->state = (bytea *) DatumGetPointer(datumCopy(PointerGetDatum(row->state),
-														 false, -1));
+	{
+		Datum		state = PointerGetDatum(row->state);
+
+		row->state = DatumGetByteaP(datumCopy(state, false, -1));
+	}
 	MemoryContextSwitchTo(old);
 }
 
@@ -465,12 +470,15 @@ write_dead_letters(Queue *queue, List *dead)
 		arg_add(&args, Int32GetDatum(queue->target_id));
 		arg_add(&args, UUIDPGetDatum(&letter->event_id));
 		arg_add_text(&args, letter->reason);
-		arg_add_text(&args, letter->code && letter->code[0] ? letter->code : NULL);
+		arg_add_text(&args, letter->code);
 		queue_run(Q_DEAD_LETTER, &args);
 	}
 }
 
-/* false: the target's row is gone, or not prepared. */
+/*
+ * false: the target's row is gone, or adopt() has taken its window away.  The
+ * lane has to take its place anew.
+ */
 static bool
 read_cursor(Queue *queue, QueueStatement statement, Cursor *cursor)
 {
@@ -479,11 +487,13 @@ read_cursor(Queue *queue, QueueStatement statement, Cursor *cursor)
 	char	   *state;
 
 	target_key(queue, &args);
+	queue->reopen = true;
 	if (queue_run_at(statement, &queue->target_tid, &args) == 0)
 		return false;
 	cursor->from = queue_snapshot(2, &isnull);
 	if (isnull)
 		return false;
+	queue->reopen = false;
 	cursor->to = queue_snapshot(3, &isnull);
 	cursor->last.xid = (uint64) queue_int64(4, 0);
 	cursor->last.seq = queue_int64(5, -1);
@@ -626,8 +636,8 @@ uuid_array(List *ids)
 
 	foreach(lc, ids)
 		values[n++] = UUIDPGetDatum((pg_uuid_t *) lfirst(lc));
-	return PointerGetDatum(construct_array(values, n, UUIDOID, UUID_LEN, false,
-										   TYPALIGN_CHAR));
+	return PointerGetDatum(construct_array(values, n, UUIDOID, UUID_LEN,
+										   false, TYPALIGN_CHAR));
 }
 
 static bool
@@ -638,7 +648,7 @@ is_null_uuid(const pg_uuid_t *uuid)
 	return memcmp(uuid, &zero, sizeof(zero)) == 0;
 }
 
-/* The first arguments of a statement on the lane's row; the first is a TID. */
+/* The first arguments of a statement on the lane's row, a TID foremost. */
 static void
 lane_key(Queue *queue, QueueArgs *args)
 {

@@ -136,8 +136,7 @@ find_target(Queue *queue, bool start_now)
 	queue_run(Q_INSERT_TARGET, &args);
 	if (queue_run(Q_FIND_TARGET, &args) == 0)
 		elog(ERROR, "the row of target \"%s\" has vanished", queue->target);
-	ItemPointerCopy((ItemPointer) DatumGetPointer(queue_value(1, &isnull)),
-					&queue->target_tid);
+	queue->target_tid = queue_tid(1);
 	queue->target_id = (int32) queue_int64(2, 0);
 	without_window = DatumGetBool(queue_value(3, &isnull));
 	request = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 5);
@@ -249,8 +248,7 @@ read_lane(Queue *queue, LaneRow *row)
 	if (queue_run(Q_READ_LANE, &args) == 0)
 		elog(ERROR, "the row of lane %d of target \"%s\" has vanished",
 			 queue->lane, queue->target);
-	ItemPointerCopy((ItemPointer) DatumGetPointer(queue_value(1, &isnull)),
-					&queue->lane_tid);
+	queue->lane_tid = queue_tid(1);
 	queue->epoch = queue_int64(2, 0);
 	read_range(&row->range);
 	read_part(&row->part);

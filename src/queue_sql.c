@@ -56,7 +56,8 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 		" window_to_at = CASE WHEN $7 THEN pg_catalog.now()"
 		" ELSE window_to_at END, last_xid = $5, last_seq = $6 WHERE ",
 		TARGET_KEY, " RETURNING ctid", 7,
-	{TIDOID, INT4OID, PG_SNAPSHOTOID, PG_SNAPSHOTOID, XID8OID, INT8OID, BOOLOID}},
+		{TIDOID, INT4OID, PG_SNAPSHOTOID, PG_SNAPSHOTOID, XID8OID, INT8OID,
+	BOOLOID}},
 	[Q_TARGET_ERROR] = {
 		"UPDATE token_ledger.target SET state = CASE state"
 		" WHEN 'running' THEN 'error' ELSE state END, cause = $3, code = $4,"
@@ -127,11 +128,13 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 		"UPDATE token_ledger.target SET backend = $2,"
 		" destination = CASE WHEN destination IS NULL OR last_seq"
 		" OPERATOR(pg_catalog.<) 0 THEN $3 ELSE destination END,"
-		" state = CASE WHEN destination OPERATOR(pg_catalog.<>) $3"
+		" state = CASE WHEN state OPERATOR(pg_catalog.=) 'suspended' THEN state"
+		" WHEN destination OPERATOR(pg_catalog.<>) $3"
 		" AND last_seq OPERATOR(pg_catalog.>=) 0 THEN 'stopped'"
 		" WHEN state OPERATOR(pg_catalog.=) 'stopped' THEN 'running'"
 		" ELSE state END,"
-		" last_error = CASE WHEN destination OPERATOR(pg_catalog.<>) $3"
+		" last_error = CASE WHEN state OPERATOR(pg_catalog.=) 'suspended'"
+		" THEN last_error WHEN destination OPERATOR(pg_catalog.<>) $3"
 		" AND last_seq OPERATOR(pg_catalog.>=) 0"
 		" THEN 'the URL names another destination than the one that has the"
 		" events so far'"
@@ -227,7 +230,6 @@ uint64
 queue_run_at(QueueStatement statement, ItemPointer tid, QueueArgs *args)
 {
 	uint64		found = 0;
-	bool		isnull;
 
 	args->values[0] = PointerGetDatum(tid);
 	args->nulls[0] = ' ';
@@ -236,8 +238,7 @@ queue_run_at(QueueStatement statement, ItemPointer tid, QueueArgs *args)
 	if (found == 0)
 		found = execute(statement, false, args);
 	if (found > 0)
-		ItemPointerCopy((ItemPointer) DatumGetPointer(queue_value(1, &isnull)),
-						tid);
+		*tid = queue_tid(1);
 	return found;
 }
 
@@ -246,6 +247,14 @@ queue_value(int column, bool *isnull)
 {
 	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column,
 						 isnull);
+}
+
+ItemPointerData
+queue_tid(int column)
+{
+	bool		isnull;
+
+	return *(ItemPointer) DatumGetPointer(queue_value(column, &isnull));
 }
 
 Datum

@@ -126,7 +126,8 @@ walk_window(Datum from, Datum to, const WindowSnapshot *previous,
 		walk_plan = prepare_window("ingest_xid, ingest_seq");
 	begin_stretches(&stretches, from, to, previous, after, queue_end());
 	while (walk->rows < rows && next_stretch(&stretches, &stretch))
-		run_stretch(walk_plan, &stretch, to, rows - walk->rows, &receiver.pub);
+		run_stretch(walk_plan, &stretch, to, rows - walk->rows,
+					&receiver.pub);
 }
 
 /* Appends the window's events in (after, upto] until the builder is full. */

@@ -69,7 +69,8 @@ static void core_mark_refused(TlBatch *batch, int32 row, const char *reason);
 static const void *core_state(TlSession *session, Size *len, bool *suspect);
 static void core_set_state(TlSession *session, const void *data, Size len);
 static bool core_save_state(TlSession *session, const void *data, Size len);
-static void core_log(TlSession *session, int elevel, const char *fmt,...) pg_attribute_printf(3, 4);
+static void core_log(TlSession *session, int elevel, const char *fmt,...)
+			pg_attribute_printf(3, 4);
 static uint32 network_wait_event(void);
 static bool must_stop(void);
 static void serve_signals(void);
@@ -196,8 +197,8 @@ cause_name(TlCause cause)
 		[TL_CAUSE_NETWORK] = "network",
 		[TL_CAUSE_OVERLOAD] = "overload",
 		[TL_CAUSE_QUOTA] = "quota",
-		[TL_CAUSE_AUTH] = "authentication",
-		[TL_CAUSE_CONFIG] = "configuration",
+		[TL_CAUSE_AUTH] = "auth",
+		[TL_CAUSE_CONFIG] = "config",
 		[TL_CAUSE_SCHEMA] = "schema",
 		[TL_CAUSE_DATA] = "data"
 	};
@@ -225,8 +226,9 @@ guarantee_name(const Session *session)
 static TlOutcome
 call(Session *session, const Call *c, TlVerdict *verdict, bool *dropped)
 {
-	MemoryContext mcxt = c->attempt ? c->attempt->pub.mcxt : session->call_mcxt;
-	MemoryContext old = MemoryContextSwitchTo(mcxt);
+	MemoryContext old = MemoryContextSwitchTo(c->attempt ?
+											  c->attempt->pub.mcxt :
+											  session->call_mcxt);
 	TlOutcome	outcome;
 
 	*dropped = false;
@@ -427,7 +429,8 @@ core_wait(TlSession *session, TlWaitFd *fds, int nfds, long timeout_ms)
 		TlWake		wake = TL_WAKE_TIMEOUT;
 
 		AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
-		AddWaitEventToSet(set, WL_POSTMASTER_DEATH, PGINVALID_SOCKET, NULL, NULL);
+		AddWaitEventToSet(set, WL_POSTMASTER_DEATH, PGINVALID_SOCKET, NULL,
+						  NULL);
 		for (int i = 0; i < nfds; i++)
 		{
 			fds[i].fired = 0;

@@ -35,6 +35,7 @@ static shmem_startup_hook_type previous_startup_hook = NULL;
 static void shmem_request(void);
 static void shmem_startup(void);
 static Size shmem_size(void);
+static Size targets_size(void);
 static void lay_out(TlShared *shared);
 static void init_lane_slot(LaneSlot *slot);
 static bool signal_lanes(Oid database);
@@ -82,7 +83,6 @@ target_slot(Oid database, const char *name)
 		pg_atomic_write_u32(&found->ready, 0);
 		pg_atomic_write_u32(&found->lanes_needed, 0);
 		pg_atomic_write_u64(&found->failing, 0);
-		pg_atomic_write_u64(&found->row, 0);
 	}
 	LWLockRelease(tl_shared->lock);
 	return found;
@@ -153,7 +153,8 @@ hold_database(Oid database)
 				 errmsg("too many databases are being changed at once"),
 				 errhint("Try again when other CREATE, ALTER or DROP DATABASE commands have ended.")));
 
-	PG_ENSURE_ERROR_CLEANUP(release_database_callback, ObjectIdGetDatum(database));
+	PG_ENSURE_ERROR_CLEANUP(release_database_callback,
+							ObjectIdGetDatum(database));
 	while (signal_lanes(database))
 	{
 		(void) WaitLatch(MyLatch,
@@ -162,7 +163,8 @@ hold_database(Oid database)
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
-	PG_END_ENSURE_ERROR_CLEANUP(release_database_callback, ObjectIdGetDatum(database));
+	PG_END_ENSURE_ERROR_CLEANUP(release_database_callback,
+								ObjectIdGetDatum(database));
 }
 
 /* release_database() for PG_ENSURE_ERROR_CLEANUP. */
@@ -237,8 +239,14 @@ shmem_size(void)
 {
 	Size		size = MAXALIGN(sizeof(TlShared));
 
-	size = add_size(size, mul_size(guc_max_lanes, MAXALIGN(sizeof(TargetSlot))));
-	return add_size(size, mul_size(guc_max_lanes, MAXALIGN(sizeof(LaneSlot))));
+	size = add_size(size, targets_size());
+	return add_size(size, mul_size(guc_max_lanes, sizeof(LaneSlot)));
+}
+
+static Size
+targets_size(void)
+{
+	return MAXALIGN(mul_size(guc_max_lanes, sizeof(TargetSlot)));
 }
 
 static void
@@ -265,13 +273,12 @@ lay_out(TlShared *shared)
 	ConditionVariableInit(&shared->settled);
 	shared->max_lanes = guc_max_lanes;
 	shared->targets = (TargetSlot *) rest;
-	shared->lanes = (LaneSlot *) (rest + guc_max_lanes * MAXALIGN(sizeof(TargetSlot)));
+	shared->lanes = (LaneSlot *) (rest + targets_size());
 	for (int i = 0; i < shared->max_lanes; i++)
 	{
 		pg_atomic_init_u32(&shared->targets[i].ready, 0);
 		pg_atomic_init_u32(&shared->targets[i].lanes_needed, 0);
 		pg_atomic_init_u64(&shared->targets[i].failing, 0);
-		pg_atomic_init_u64(&shared->targets[i].row, 0);
 		init_lane_slot(&shared->lanes[i]);
 	}
 }

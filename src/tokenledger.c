@@ -25,7 +25,7 @@ PG_MODULE_MAGIC;
 
 extern PGDLLEXPORT void _PG_init(void);
 
-/* NB: pg_upgrade fails if a worker connects to a database: none is started. */
+/* NB: pg_upgrade fails if a worker connects to a database. */
 void
 _PG_init(void)
 {

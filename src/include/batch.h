@@ -101,8 +101,9 @@ extern int32 batch_taken(const BatchBuilder *builder);
 extern QueuePosition batch_last(const BatchBuilder *builder);
 
 /*
- * Hash over the positions of all events taken, in their order; 0 for none.  Stable
- * from version to version, but not between machines of other byte orders.
+ * Hash over the positions of all events taken, in their order; 0 for none.
+ * Stable from version to version, but not between machines of other byte
+ * orders.
  */
 extern uint64 batch_checksum(const BatchBuilder *builder);
 extern uint64 batch_checksum_add(uint64 checksum, QueuePosition position);

@@ -89,7 +89,8 @@ InitMaterializedSRF(FunctionCallInfo fcinfo, bits32 flags)
 		elog(ERROR, "return type must be a row type");
 	rsinfo->returnMode = SFRM_Materialize;
 	rsinfo->setResult =
-		tuplestore_begin_heap((rsinfo->allowedModes & SFRM_Materialize_Random) != 0,
+		tuplestore_begin_heap((rsinfo->allowedModes &
+							   SFRM_Materialize_Random) != 0,
 							  false, work_mem);
 	MemoryContextSwitchTo(caller);
 }

@@ -74,7 +74,9 @@ extern void lane_drop_builder(Lane *lane);
 
 /* lane_report.c: failure and recovery, told once. */
 extern void lane_failed(Lane *lane, const TlVerdict *verdict);
-extern void lane_failed_config(Lane *lane, TlCause cause, const char *fmt,...) pg_attribute_printf(3, 4);
+extern void lane_failed_config(Lane *lane, TlCause cause,
+							   const char *fmt,...)
+			pg_attribute_printf(3, 4);
 extern void lane_succeeded(Lane *lane);
 
 #endif							/* TL_LANE_H */

@@ -15,8 +15,8 @@ typedef enum RowFate
 	ROW_PENDING,				/* to be sent */
 	ROW_LANDED,
 	ROW_REFUSED,				/* the store is sure: a dead letter */
-	ROW_SUSPECT					/* refused, but the store has accepted no other
-								 * event since: it may be the store */
+	ROW_SUSPECT					/* refused, but the store has accepted no
+								 * other event since: it may be the store */
 } RowFate;
 
 typedef struct PartStretch		/* rows [begin, end) to be sent together */
@@ -35,7 +35,8 @@ typedef struct Part
 	int32		depth;
 	int32	   *selected;		/* rows of the current attempt, ascending */
 	int32		nselected;
-	RowFate    *marks;			/* by index into selected; ROW_PENDING: none */
+	RowFate    *marks;			/* by index into selected; ROW_PENDING: no
+								 * mark */
 	const char **mark_reasons;
 	int32		nmarked;
 } Part;
@@ -57,7 +58,7 @@ extern void part_forget_marks(Part *part);
  */
 extern bool part_apply(Part *part, TlOutcome outcome, const char *reason);
 
-/* Applies what resolve said: the marked rows are there, the others are not. */
+/* Applies what resolve said: the marked rows are there, the others not. */
 extern void part_apply_resolved(Part *part);
 
 /* Makes the suspects pending again. */

@@ -138,7 +138,7 @@ extern bool queue_claim(Queue *queue, int32 rows, int32 part_rows);
 extern bool queue_settle(Queue *queue, const Settlement *settlement,
 						 int32 claim_rows, int32 part_rows);
 
-/* Makes a part, or another token for it, durable; false: the lane was lost. */
+/* Makes a part, or another token for it, durable; false: lane lost. */
 extern bool queue_begin_part(Queue *queue, const QueuePart *part);
 
 /* Makes the backend's state durable; false: the lane was lost. */

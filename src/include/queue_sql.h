@@ -47,7 +47,7 @@ typedef struct QueueArgs
 
 extern void arg_add(QueueArgs *args, Datum value);
 extern void arg_add_null(QueueArgs *args);
-extern void arg_add_text(QueueArgs *args, const char *value);	/* NULL: null */
+extern void arg_add_text(QueueArgs *args, const char *value);	/* or NULL */
 
 /* Number of rows; SPI_tuptable holds what the statement returns. */
 extern uint64 queue_run(QueueStatement statement, QueueArgs *args);
@@ -58,6 +58,7 @@ extern uint64 queue_run_at(QueueStatement statement, ItemPointer tid,
 
 /* Of the only row returned; column counted from 1. */
 extern Datum queue_value(int column, bool *isnull);
+extern ItemPointerData queue_tid(int column);
 
 /* A pg_snapshot that does not hang on the row's TOAST. */
 extern Datum queue_snapshot(int column, bool *isnull);

@@ -59,7 +59,7 @@ typedef struct LaneSlot
 	TimestampTz started_at;		/* of SLOT_STARTING */
 	TimestampTz restart_at;		/* of SLOT_EXITED; 0: not yet decided */
 	bool		invalid_told;	/* the log has it */
-	int32		failures;		/* exits in a row that were LANE_EXIT_FAILED */
+	int32		failures;		/* LANE_EXIT_FAILED in a row */
 
 	/* The lane's own; read by others without the lock. */
 	pg_atomic_uint32 phase;		/* LanePhase */
@@ -79,7 +79,6 @@ typedef struct TargetSlot
 	pg_atomic_uint32 lanes_needed;	/* lanes beyond the setting that still
 									 * hold a range: highest number + 1 */
 	pg_atomic_uint64 failing;	/* bit n: lane n is failing */
-	pg_atomic_uint64 row;		/* the row's TID, a hint: block << 16 | offset */
 } TargetSlot;
 
 typedef struct TlShared

@@ -60,8 +60,8 @@
  */
 typedef enum TlOutcome
 {
-	TL_OK,						/* durable in the store; HTTP 200 is not enough if
-								 * the store may still drop them */
+	TL_OK,						/* durable in the store; HTTP 200 is not
+								 * enough if the store may still drop them */
 	TL_RETRY,					/* not stored; not the events' fault */
 	TL_UNKNOWN,					/* may be stored, or may still arrive */
 	TL_SPLIT,					/* not stored; the request was too large */
@@ -80,12 +80,12 @@ typedef enum TlCause
 	TL_CAUSE_OVERLOAD,			/* the store asks to slow down */
 	TL_CAUSE_QUOTA,				/* a limit of the account, disk full */
 	TL_CAUSE_AUTH,				/* who we are, or what we may */
-	TL_CAUSE_CONFIG,			/* the target's URL, or the store's settings */
+	TL_CAUSE_CONFIG,			/* the URL, or the store's settings */
 	TL_CAUSE_SCHEMA,			/* table missing or of another shape */
 	TL_CAUSE_DATA				/* the events themselves */
 } TlCause;
 
-typedef struct TlVerdict		/* zeroed by the core, filled by the callback */
+typedef struct TlVerdict		/* zeroed by the core, filled by the callee */
 {
 	uint32		struct_size;
 	TlCause		cause;
@@ -105,7 +105,7 @@ typedef enum TlType
 {
 	TL_UUID,					/* FixedSizeBinary(16) */
 	TL_TIMESTAMP,				/* int64, microseconds since 1970-01-01 UTC;
-								 * INT64_MIN, INT64_MAX: -infinity, infinity */
+								 * INT64_MIN: -infinity, INT64_MAX: infinity */
 	TL_FLOAT64,					/* double */
 	TL_INT64,					/* int64 */
 	TL_DECIMAL,					/* decimal64(18,8): int64, the value times
@@ -128,7 +128,7 @@ typedef struct TlColumn			/* an Arrow array, offset 0, 8-byte aligned,
 	const uint8 *validity;		/* bit i, least significant first: set if not
 								 * null; NULL if null_count is 0 */
 	const void *values;			/* nrows fixed-width values; of TL_TEXT and
-								 * TL_JSON: nrows + 1 int32 offsets into data */
+								 * TL_JSON nrows + 1 int32 offsets in data */
 	const char *data;			/* bytes of TL_TEXT and TL_JSON */
 } TlColumn;
 
@@ -136,7 +136,7 @@ typedef enum TlHistory
 {
 	TL_FRESH,					/* no earlier attempt with any of these events
 								 * can have taken effect */
-	TL_SAME_AGAIN,				/* this very batch, under this token, may have */
+	TL_SAME_AGAIN,				/* this batch under this token may have */
 	TL_OVERLAP					/* its events may be there by other batches:
 								 * fail-over, requeue, replay, adoption */
 } TlHistory;
@@ -163,8 +163,8 @@ typedef struct TlBatch			/* the core's; read-only but for marks; valid
 /* What sending again does to events that may have landed. */
 typedef enum TlGuarantee
 {
-	TL_PER_ATTEMPT,				/* doubles them: the core resolves first.
-								 * Without resolve, status says at-least-once */
+	TL_PER_ATTEMPT,				/* doubles them: the core resolves first; a
+								 * store without resolve is at-least-once */
 	TL_PER_BATCH,				/* one token lands once within token_valid_ms:
 								 * TL_SAME_AGAIN is safe */
 	TL_PER_EVENT				/* one event id lands once: all is safe */
@@ -186,8 +186,9 @@ typedef struct TlSession		/* one target, opened in one process; the
 	uint32		struct_size;
 	TlRole		role;
 	const char *target;			/* its name */
-	const char *scheme;			/* as the URL wrote it; user, hosts and path */
-	const char *user;			/* are the URL's too, decoded; NULL if absent */
+	const char *scheme;			/* as the URL wrote it; user, hosts and path
+								 * are the URL's too, decoded */
+	const char *user;			/* NULL if absent, as the next two */
 	const char *hosts;			/* host[:port][,host[:port]...] */
 	const char *path;			/* without the leading slash */
 	int32		lane;
@@ -310,8 +311,8 @@ typedef struct TlOption			/* an array that ends with name NULL */
 	TlOptionType type;
 	uint32		flags;
 	const char *default_value;	/* as a user writes it; NULL: none */
-	int64		min;			/* of numbers, in base units; min = max = 0: */
-	int64		max;			/* no limits */
+	int64		min;			/* of numbers, in base units */
+	int64		max;			/* min = max = 0: no limits */
 	const char *const *values;	/* of TL_ENUM_OPT; ends with NULL */
 	const char *description;
 } TlOption;
@@ -319,7 +320,7 @@ typedef struct TlOption			/* an array that ends with name NULL */
 typedef struct TlMigration		/* ascending; ends with version 0 */
 {
 	int32		version;		/* 100 * major + minor */
-	int32		oldest_compatible;	/* oldest ledger version that can fill it */
+	int32		oldest_compatible;	/* oldest ledger that can fill it */
 	const char *description;
 	const char *up;				/* for the backend's own migrate */
 	const char *down;			/* NULL: cannot be undone */
@@ -370,8 +371,8 @@ typedef struct TlBackend
 
 	/*
 	 * Looks at the table and decides session->guarantee.  TL_OK: it can be
-	 * filled, or does not exist; TL_REFUSED: it is there and cannot be filled,
-	 * the message says why; TL_RETRY: it could not be asked.
+	 * filled, or does not exist; TL_REFUSED: it is there and cannot be
+	 * filled, the message says why; TL_RETRY: it could not be asked.
 	 */
 	TlOutcome	(*inspect) (TlSession *session, TlRemote *remote,
 							TlVerdict *verdict);
@@ -395,7 +396,8 @@ typedef struct TlBackend
 typedef const TlCore *(*TlRegisterCB) (const TlBackend *backend);
 
 /* Called once a process; the result is static. */
-extern PGDLLEXPORT const TlBackend *tokenledger_backend_init(const TlCore *core);
+extern PGDLLEXPORT const TlBackend *
+tokenledger_backend_init(const TlCore *core);
 
 /* Accessors for backends that go row by row. */
 static inline bool
