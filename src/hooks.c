@@ -81,8 +81,11 @@ utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	after_command(pstmt->utilityStmt);
 }
 
-/* InvalidOid: none. */
-static Oid
+/*
+ * InvalidOid: none.  NB: not inlined, as a compiler would then see its
+ * variables beside the caller's setjmp.
+ */
+static pg_noinline Oid
 database_to_hold(Node *statement)
 {
 	switch (nodeTag(statement))

@@ -164,6 +164,8 @@ lane_start(LaneSlot *slot)
 
 	lane->slot = slot;
 	lane->mcxt = mcxt;
+	lane->cycle_mcxt = AllocSetContextCreate(mcxt, "tokenledger cycle",
+											 ALLOCSET_DEFAULT_SIZES);
 	lane->part_mcxt = AllocSetContextCreate(mcxt, "tokenledger part",
 											ALLOCSET_DEFAULT_SIZES);
 	lane->attempt_mcxt = AllocSetContextCreate(mcxt, "tokenledger attempt",
@@ -280,6 +282,8 @@ guarded_cycle(Lane *lane)
 {
 	volatile bool progress = false;
 
+	MemoryContextSwitchTo(lane->cycle_mcxt);
+	MemoryContextReset(lane->cycle_mcxt);
 	PG_TRY();
 	{
 		progress = lane_cycle(lane);

@@ -160,6 +160,15 @@ accept_remote(Lane *lane, const TlRemote *remote)
 						   remote->version / 100, remote->version % 100);
 		return false;
 	}
+	if (remote->has_ledger_id && !lane->target->shared &&
+		memcmp(&remote->ledger_id, &queue->ledger_id, UUID_LEN) != 0)
+	{
+		lane_failed_config(lane, TL_CAUSE_CONFIG,
+						   "another ledger fills the store's table; give this"
+						   " one a table of its own, or set shared=on in both"
+						   " targets' URLs");
+		return false;
+	}
 	if (lane->version != remote->version)
 		lane_drop_builder(lane);
 	lane->version = remote->version;

@@ -51,6 +51,8 @@ static const TlOption core_options[] = {
 	"Create the table in the store if it is missing; default: tokenledger.auto_migrate"},
 	{"start", TL_ENUM_OPT, 0, "beginning", 0, 0, start_values,
 	"Where a new target begins: with the oldest event, or with the next one"},
+	{"shared", TL_BOOL_OPT, 0, "off", 0, 0, NULL,
+	"Whether another ledger may fill the same table in the store"},
 	{"table", TL_STRING_OPT, TL_OPT_DESTINATION, NULL, 0, 0, NULL,
 	"Table in the store, with its schema where the store has them"},
 	{.name = NULL}
@@ -181,6 +183,7 @@ resolve_core(Target *target)
 	target->timeout_ms = options_get_int(options, "timeout");
 	target->auto_migrate = options_get_bool(options, "auto_migrate");
 	target->start_now = strcmp(options_get(options, "start"), "now") == 0;
+	target->shared = options_get_bool(options, "shared");
 	target->table = table;
 	if (table != NULL && *table == '\0')
 		target->error = pstrdup("option \"table\" is empty");

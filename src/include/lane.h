@@ -21,6 +21,7 @@ typedef struct Lane
 	Target	   *target;
 	Queue		queue;
 	MemoryContext mcxt;
+	MemoryContext cycle_mcxt;	/* reset with each cycle */
 	MemoryContext part_mcxt;	/* reset with each part */
 	MemoryContext attempt_mcxt; /* reset with each attempt */
 

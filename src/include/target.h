@@ -43,6 +43,7 @@ typedef struct Target
 	int32		retry_max_ms;
 	bool		auto_migrate;	/* create a missing table */
 	bool		start_now;		/* of a new target: skip what is there */
+	bool		shared;			/* another ledger may fill the table too */
 	const char *table;			/* NULL: the backend's default */
 } Target;
 

@@ -105,7 +105,7 @@ typedef enum TlType
 {
 	TL_UUID,					/* FixedSizeBinary(16) */
 	TL_TIMESTAMP,				/* int64, microseconds since 1970-01-01 UTC;
-								 * INT64_MIN: -infinity, INT64_MAX: infinity */
+								 * INT64_MIN -infinity, INT64_MAX infinity */
 	TL_FLOAT64,					/* double */
 	TL_INT64,					/* int64 */
 	TL_DECIMAL,					/* decimal64(18,8): int64, the value times
