@@ -15,6 +15,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -23,11 +24,13 @@
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"	/* get_database_name() of 18 */
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
 #include "shmem.h"
+#include "target.h"
 
 TL_FUNCTION_INFO(tl_flush);
 
@@ -71,15 +74,18 @@ static const char unsettled_sql[] =
 typedef struct Flush
 {
 	const char *target;
-	int32		target_id;
+	int32		target_id;		/* 0: its first lane has yet to start */
 	Datum		snapshot;
+	bool		given_up;		/* waiting would not help */
 	bool		claimed_all;	/* ranges is what is left to be settled */
 	Datum		ranges;			/* text[] */
 	bool		ranges_null;
 } Flush;
 
 static TimestampTz later_by(Datum interval);
-static bool begin_flush(Flush *flush);
+static void take_snapshot(Flush *flush);
+static bool find_target(Flush *flush);
+static void refuse_unknown(const char *name);
 static bool is_flushed(Flush *flush);
 static bool beyond_cursor(Flush *flush);
 static bool query(const char *sql, int nargs, Oid *types, Datum *values,
@@ -104,11 +110,7 @@ tl_flush(PG_FUNCTION_ARGS)
 	flush.target = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	deadline = later_by(PG_GETARG_DATUM(1));
 	SPI_connect();
-	if (!begin_flush(&flush))
-	{
-		SPI_finish();
-		PG_RETURN_BOOL(false);
-	}
+	take_snapshot(&flush);
 	ConditionVariablePrepareToSleep(&tl_shared->settled);
 	for (;;)
 	{
@@ -117,7 +119,7 @@ tl_flush(PG_FUNCTION_ARGS)
 		flushed = is_flushed(&flush);
 		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 											   deadline);
-		if (flushed || left <= 0)
+		if (flushed || flush.given_up || left <= 0)
 			break;
 		hurry_lanes(flush.target);
 		(void) ConditionVariableTimedSleep(&tl_shared->settled,
@@ -139,9 +141,22 @@ later_by(Datum interval)
 												   now, interval));
 }
 
-/* false: it cannot be flushed, and the caller has been told. */
+static void
+take_snapshot(Flush *flush)
+{
+	bool		isnull;
+
+	query("SELECT pg_catalog.pg_current_snapshot()", 0, NULL, NULL, NULL);
+	flush->snapshot = kept(1, -1, &isnull);
+}
+
+/*
+ * false: not yet, or given up and the caller has been told.  A target that is
+ * configured gets its row when its first lane starts, a moment after CREATE
+ * EXTENSION or a reload.
+ */
 static bool
-begin_flush(Flush *flush)
+find_target(Flush *flush)
 {
 	Oid			type = TEXTOID;
 	Datum		name = CStringGetTextDatum(flush->target);
@@ -149,12 +164,10 @@ begin_flush(Flush *flush)
 	char	   *state;
 
 	if (!query(find_sql, 1, &type, &name, NULL))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("target \"%s\" has not started in this database",
-						flush->target),
-				 errhint("See token_ledger.status, and tokenledger.targets.")));
-	flush->target_id = DatumGetInt32(kept(1, 4, &isnull));
+	{
+		refuse_unknown(flush->target);
+		return false;
+	}
 	state = TextDatumGetCString(kept(3, -1, &isnull));
 	if (DatumGetBool(kept(2, 1, &isnull)))
 		state = "paused";
@@ -162,11 +175,31 @@ begin_flush(Flush *flush)
 	{
 		ereport(WARNING,
 				(errmsg("target \"%s\" is %s", flush->target, state)));
+		flush->given_up = true;
 		return false;
 	}
-	query("SELECT pg_catalog.pg_current_snapshot()", 0, NULL, NULL, NULL);
-	flush->snapshot = kept(1, -1, &isnull);
+	flush->target_id = DatumGetInt32(kept(1, 4, &isnull));
 	return true;
+}
+
+/* Throws unless a lane will take the target up. */
+static void
+refuse_unknown(const char *name)
+{
+	const char *database = get_database_name(MyDatabaseId);
+	Target	   *target = target_load(database, name);
+
+	if (target == NULL || !target_database_listed(database))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("target \"%s\" has not started in this database",
+						name),
+				 errhint("See token_ledger.status, and tokenledger.targets.")));
+	if (target->error != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("target \"%s\" is invalid: %s", name, target->error),
+				 target->hint ? errhint("%s", target->hint) : 0));
 }
 
 static bool
@@ -175,6 +208,8 @@ is_flushed(Flush *flush)
 	Oid			types[] = {INT4OID, TEXTARRAYOID};
 	Datum		values[2];
 
+	if (flush->target_id == 0 && !find_target(flush))
+		return false;
 	values[0] = Int32GetDatum(flush->target_id);
 	if (!flush->claimed_all)
 	{

@@ -79,6 +79,8 @@ lane_cycle(Lane *lane)
 		return claim(lane);
 	if (!lane_target_ready(lane))
 		return false;
+	if (lane->phase == LANE_IDLE)
+		return true;			/* nothing but held events, given up */
 
 	if (lane->part == NULL)
 		build_part(lane);
@@ -142,7 +144,10 @@ may_claim(Lane *lane)
 	return see_work(lane) || (held && lane->held_retry_at <= now);
 }
 
-/* NB: first say that we sleep, then look: a commit in between wakes us. */
+/*
+ * NB: first say that we sleep, then look: a commit in between wakes us.  While
+ * the target is paused commits need not: resume() wakes every lane.
+ */
 static bool
 see_work(Lane *lane)
 {
@@ -151,7 +156,7 @@ see_work(Lane *lane)
 	pg_atomic_write_u32(&lane->slot->sleeping, 1);
 	pg_memory_barrier();
 	found = queue_look(&lane->queue);
-	if (found)
+	if (found || lane->queue.paused)
 		pg_atomic_write_u32(&lane->slot->sleeping, 0);
 	return found;
 }
@@ -636,6 +641,7 @@ after_call(Lane *lane, const TlVerdict *verdict, bool dropped)
 		lane->session = NULL;
 	else if (lane->session->lost)
 		lost(lane);
-	if (dropped || verdict->cause == TL_CAUSE_SCHEMA)
+	if (dropped || verdict->cause == TL_CAUSE_SCHEMA ||
+		lane->session->pub.guarantee != lane->guarantee)
 		lane->inspected = false;
 }

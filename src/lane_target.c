@@ -21,6 +21,7 @@ static bool inspect_store(Lane *lane);
 static bool look_at_store(Lane *lane, TlRemote *remote);
 static bool make_table(Lane *lane);
 static bool accept_remote(Lane *lane, const TlRemote *remote);
+static void take_other_columns(Lane *lane);
 static int32 newest_version(const TlBackend *backend);
 static void choose_columns(Lane *lane, int32 remote_version);
 static TimestampTz from_unix(int64 microseconds);
@@ -170,11 +171,21 @@ accept_remote(Lane *lane, const TlRemote *remote)
 		return false;
 	}
 	if (lane->version != remote->version)
-		lane_drop_builder(lane);
+		take_other_columns(lane);
 	lane->version = remote->version;
+	lane->guarantee = lane->session->pub.guarantee;
 	lane->inspected = true;
 	lane_succeeded(lane);
 	return true;
+}
+
+/* NB: the part that is built has its values in the builder's memory. */
+static void
+take_other_columns(Lane *lane)
+{
+	if (lane->part != NULL)
+		lane_restart_range(lane);
+	lane_drop_builder(lane);
 }
 
 static int32

@@ -29,6 +29,7 @@ typedef struct Lane
 	Session    *session;		/* NULL: not open */
 	bool		inspected;		/* the store has been looked at */
 	int32		version;		/* of the columns that are sent */
+	TlGuarantee guarantee;		/* that has been reported */
 	const LedgerColumn **columns;
 	int			ncolumns;
 	BatchBuilder *builder;		/* NULL: columns are to be chosen */
