@@ -291,7 +291,7 @@ CREATE TABLE token_ledger.target (
 	last_xid xid8,
 	last_seq bigint,
 	suspect_to pg_snapshot,
-	start_request text CHECK (start_request IN ('everything', 'now')),
+	start_request text CHECK (start_request IN ('beginning', 'now')),
 	timeline integer,
 	skipped bigint NOT NULL DEFAULT 0,
 	vanished bigint NOT NULL DEFAULT token_ledger.retired_events(),
@@ -340,14 +340,12 @@ COMMENT ON COLUMN token_ledger.target.last_xid IS
 'Last position claimed in the current window; NULL: none.';
 COMMENT ON COLUMN token_ledger.target.last_seq IS
 'Last position claimed in the current window; NULL: none.';
-COMMENT ON COLUMN token_ledger.target.start_request IS
-'What adopt() asked for: the next lane to start sets the window accordingly.';
 COMMENT ON COLUMN token_ledger.target.suspect_to IS
 'Events visible in this snapshot may have been sent before a fail-over and are looked up first.';
 COMMENT ON COLUMN token_ledger.target.timeline IS
 'Of the write-ahead log when the target last ran.';
 COMMENT ON COLUMN token_ledger.target.start_request IS
-'Where a lane is asked to begin: beginning or now, whatever the URL says. NULL: nowhere else.';
+'Where adopt() asked the next lane that starts to begin: beginning or now, whatever the URL says. NULL: it did not ask.';
 COMMENT ON COLUMN token_ledger.target.skipped IS
 'Events that start=now has passed over.';
 COMMENT ON COLUMN token_ledger.target.vanished IS
@@ -356,9 +354,10 @@ COMMENT ON COLUMN token_ledger.target.created_at IS
 'When the target was first taken up.';
 COMMENT ON SEQUENCE token_ledger.target_id_seq IS 'Of target.id.';
 
+-- No foreign keys to target: pg_restore --jobs brings the tables' rows in any
+-- order.
 CREATE TABLE token_ledger.lane (
-	target_id integer NOT NULL
-		REFERENCES token_ledger.target (id) ON DELETE CASCADE,
+	target_id integer NOT NULL,
 	lane smallint NOT NULL,
 	epoch bigint NOT NULL DEFAULT 0,
 	source text CHECK (source IN ('window', 'dead_letter', 'job')),
@@ -475,8 +474,7 @@ COMMENT ON COLUMN token_ledger.lane.retired IS
 'More lanes once ran than the setting now asks for; this one only keeps its totals.';
 
 CREATE TABLE token_ledger.dead_letter (
-	target_id integer NOT NULL
-		REFERENCES token_ledger.target (id) ON DELETE CASCADE,
+	target_id integer NOT NULL,
 	event_id uuid NOT NULL,
 	state text NOT NULL DEFAULT 'dead'
 		CHECK (state IN ('dead', 'requeued', 'discarded')),
@@ -505,8 +503,7 @@ COMMENT ON COLUMN token_ledger.dead_letter.last_at IS
 
 CREATE TABLE token_ledger.job (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-	target_id integer NOT NULL
-		REFERENCES token_ledger.target (id) ON DELETE CASCADE,
+	target_id integer NOT NULL,
 	kind text NOT NULL CHECK (kind IN ('replay', 'reconcile', 'migrate')),
 	state text NOT NULL DEFAULT 'waiting'
 		CHECK (state IN ('waiting', 'running', 'done', 'failed', 'cancelled')),
@@ -543,6 +540,25 @@ COMMENT ON COLUMN token_ledger.job.finished_at IS 'When it was ended.';
 COMMENT ON SEQUENCE token_ledger.job_id_seq IS 'Of job.id.';
 COMMENT ON INDEX token_ledger.job_target_id_idx IS
 'The requests of a target, in order.';
+
+CREATE FUNCTION token_ledger.forget_target()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	DELETE FROM token_ledger.lane WHERE target_id = old.id;
+	DELETE FROM token_ledger.dead_letter WHERE target_id = old.id;
+	DELETE FROM token_ledger.job WHERE target_id = old.id;
+	RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.forget_target FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.forget_target() IS
+'Deletes what belongs to a deleted target.';
+CREATE TRIGGER forget_target AFTER DELETE ON token_ledger.target
+	FOR EACH ROW EXECUTE FUNCTION token_ledger.forget_target();
+COMMENT ON TRIGGER forget_target ON token_ledger.target IS
+'Deletes what belongs to a deleted target.';
 
 --------------------------------------------------------------------------
 -- Functions of the library
@@ -1077,6 +1093,59 @@ AS $$ SELECT token_ledger.set_paused(target, false) $$;
 REVOKE ALL ON FUNCTION token_ledger.resume FROM PUBLIC;
 COMMENT ON FUNCTION token_ledger.resume(text) IS
 'Goes on forwarding to a paused target, from where it was.';
+
+-- The account begins anew, as the cursor does: what the rows say of events
+-- that were forwarded is true of the original alone.  First the lock of
+-- retired, then the target's row, as in retire().
+CREATE FUNCTION token_ledger.adopt(target text,
+	start text DEFAULT 'beginning')
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	gone bigint;
+	adopted token_ledger.target;
+BEGIN
+	IF start NOT IN ('beginning', 'now') THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('invalid start "%s"', start),
+			HINT = 'It is beginning or now.';
+	END IF;
+	gone := token_ledger.retired_events();
+	SELECT t.* INTO adopted
+	FROM token_ledger.target t, token_ledger.cluster_key() k
+	WHERE t.name = adopt.target
+		AND t.system_identifier = k.system_identifier
+		AND t.database_oid = k.database_oid
+	FOR UPDATE OF t;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'undefined_object',
+			MESSAGE = format('target "%s" has not started in this database',
+				target),
+			HINT = 'See token_ledger.status, and tokenledger.targets.';
+	ELSIF adopted.state <> 'suspended' THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'object_not_in_prerequisite_state',
+			MESSAGE = format('target "%s" is not suspended', target),
+			DETAIL = format('Its state is %s.', adopted.state);
+	END IF;
+	DELETE FROM token_ledger.lane l WHERE l.target_id = adopted.id;
+	DELETE FROM token_ledger.dead_letter d WHERE d.target_id = adopted.id;
+	UPDATE token_ledger.target t
+	SET state = 'running', start_request = start,
+		window_from = NULL, window_to = NULL, window_to_at = NULL,
+		last_xid = NULL, last_seq = NULL, suspect_to = NULL,
+		skipped = 0, vanished = gone,
+		cause = NULL, code = NULL, last_error = NULL, error_since = NULL
+	WHERE t.id = adopted.id;
+	PERFORM token_ledger.wake();
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.adopt FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.adopt(text, text) IS
+'Lets this copy of a database forward to a target that was suspended. beginning: the whole ledger, each event being looked up in the store where that can be asked; now: only what is committed after the target has started again.';
 
 --------------------------------------------------------------------------
 -- Forwarding: what it says

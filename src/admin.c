@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"	/* get_database_name() of 18 */
 
 #include "compat.h"
 #include "instance.h"

@@ -250,6 +250,7 @@ query(const char *sql, int nargs, Oid *types, Datum *values,
 {
 	int			code;
 
+	SPI_freetuptable(SPI_tuptable); /* of the previous one: a flush is long */
 	PushActiveSnapshot(GetLatestSnapshot());
 	code = SPI_execute_with_args(sql, nargs, types, values, nulls, true, 0);
 	PopActiveSnapshot();

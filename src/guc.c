@@ -138,7 +138,7 @@ define_switches(void)
 {
 	DefineCustomBoolVariable("tokenledger.auto_migrate",
 							 "Create the table in the store if it is missing.",
-							 "An existing table is altered by token_ledger.migrate() only.",
+							 "An existing table is altered by token_ledger.create_schema() only.",
 							 &guc_auto_migrate, true, PGC_SIGHUP,
 							 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("tokenledger.allow_ledger_edits",

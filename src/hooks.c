@@ -28,6 +28,7 @@
 
 #include "compat.h"
 #include "hooks.h"
+#include "restore.h"
 #include "shmem.h"
 #include "wakeup.h"
 
@@ -66,6 +67,7 @@ utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 {
 	Oid			database = database_to_hold(pstmt->utilityStmt);
 
+	restore_hold(pstmt->utilityStmt);
 	if (!OidIsValid(database))
 		CALL_UTILITY();
 	else
@@ -197,7 +199,7 @@ after_command(Node *statement)
 	else if (IsA(statement, TransactionStmt) &&
 			 ((TransactionStmt *) statement)->kind ==
 			 TRANS_STMT_COMMIT_PREPARED)
-		wake_lanes(MyDatabaseId, false);
+		wake_lanes(MyDatabaseId, true); /* it may hold a resume() */
 	else if (IsA(statement, CreatedbStmt) || IsA(statement, RenameStmt))
 		wake_launcher();
 }

@@ -35,6 +35,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"	/* get_database_name() of 18 */
 #include "utils/memutils.h"
 #include "utils/ps_status.h"
 
@@ -54,6 +55,7 @@ static Lane *lane_start(LaneSlot *slot);
 static void load_target(Lane *lane);
 static void tell_invalid(Lane *lane);
 static void open_queue(Lane *lane);
+static void inherit_error(Lane *lane);
 static void tell_lanes_needed(Lane *lane);
 static void run(Lane *lane);
 static bool guarded_cycle(Lane *lane);
@@ -119,7 +121,10 @@ publish(LaneSlot *slot)
 
 	LWLockAcquire(tl_shared->lock, LW_EXCLUSIVE);
 	if (slot->state != SLOT_STARTING)
+	{
+		LWLockRelease(tl_shared->lock);
 		proc_exit(0);			/* too late, the launcher has given us up */
+	}
 	on_shmem_exit(clear_slot, (Datum) 0);
 	my_slot = slot;
 	slot->pid = MyProcPid;
@@ -245,8 +250,20 @@ open_queue(Lane *lane)
 			lane_exit(lane, LANE_EXIT_STOPPED);
 			break;
 	}
+	inherit_error(lane);
 	my_ledger = queue->ledger;
 	pg_atomic_write_u32(&lane->shared->ready, 1);
+}
+
+/* What a predecessor has reported is this lane's to withdraw. */
+static void
+inherit_error(Lane *lane)
+{
+	uint64		bit = UINT64CONST(1) << (lane->slot->lane % 64);
+
+	if (lane->queue.in_error && lane->slot->lane == 0)
+		pg_atomic_fetch_or_u64(&lane->shared->failing, bit);
+	lane->failing = (pg_atomic_read_u64(&lane->shared->failing) & bit) != 0;
 }
 
 /* Lanes beyond the setting that still hold something have to be started. */
@@ -377,10 +394,13 @@ static void
 retire_if_drained(Lane *lane)
 {
 	if (lane->slot->lane < lane->target->lanes || lane->phase != LANE_IDLE ||
-		lane->queue.row.held != NIL)
+		lane->queue.row.held != NIL ||
+		lane->retry_at > GetCurrentTimestamp())
 		return;
+	MemoryContextSwitchTo(lane->cycle_mcxt);
 	if (lane->queue.row.state != NULL && !lane_target_ready(lane))
 		return;
+	lane_succeeded(lane);		/* its failure would be nobody's to withdraw */
 	queue_retire(&lane->queue);
 	pg_atomic_write_u32(&lane->shared->lanes_needed,
 						queue_lanes_needed(&lane->queue));

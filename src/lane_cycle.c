@@ -18,6 +18,7 @@
  */
 #include "postgres.h"
 
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
@@ -38,12 +39,15 @@ static bool see_work(Lane *lane);
 static void build_part(Lane *lane);
 static void begin_batch(Lane *lane, bool keep_cut);
 static void cut_part(Lane *lane, QueuePart *part, int32 taken,
-					 QueuePosition upto);
+					 QueuePosition upto, bool cut);
+static uint64 part_checksum(const BatchBuilder *builder);
 static void keep_unread_held(Lane *lane);
+static bool is_refused(const BatchBuilder *builder, const pg_uuid_t *id);
 static bool same_membership(const QueuePart *a, const QueuePart *b);
 static bool make_part_durable(Lane *lane, const QueuePart *part);
 static void refuse_ours(Lane *lane);
 static bool next_attempt(Lane *lane);
+static bool has_token(const Lane *lane);
 static void first_token(Lane *lane, Attempt *attempt);
 static bool another_token(Lane *lane, Attempt *attempt);
 static bool must_resolve(const Lane *lane);
@@ -58,6 +62,7 @@ static void part_finished(Lane *lane);
 static bool hold_suspects(Lane *lane);
 static void collect(Lane *lane);
 static pg_uuid_t *copy_uuid(const pg_uuid_t *id);
+static void take_turns(Lane *lane);
 static void settle(Lane *lane);
 static void forget_part(Lane *lane);
 static void lost(Lane *lane);
@@ -102,6 +107,7 @@ lane_restart_range(Lane *lane)
 {
 	forget_part(lane);
 	lane->recovered = lane->queue.row.part.durable;
+	lane->pass_over_held = lane->held_heard = false;
 	lane_set_phase(lane, lane->queue.row.range.claimed ?
 				   LANE_CLAIMED : LANE_IDLE);
 }
@@ -141,12 +147,13 @@ may_claim(Lane *lane)
 		return false;
 	if (!flush && !lane->claim_was_full && lane->claim_at > now)
 		return false;
-	return see_work(lane) || (held && lane->held_retry_at <= now);
+	return see_work(lane) ||
+		(held && !lane->queue.paused && lane->held_retry_at <= now);
 }
 
 /*
- * NB: first say that we sleep, then look: a commit in between wakes us.  While
- * the target is paused commits need not: resume() wakes every lane.
+ * NB: first say that we sleep, then look: a commit in between wakes us.
+ * While the target is paused commits need not: resume() wakes every lane.
  */
 static bool
 see_work(Lane *lane)
@@ -169,32 +176,50 @@ build_part(Lane *lane)
 	bool		again = lane->recovered && queue->row.part.durable;
 	QueuePosition upto = again ? queue->row.part.last : queue_end();
 	QueuePart	part = {0};
+	bool		pass_over = lane->pass_over_held && !again &&
+		queue->row.range.claimed;
 	int32		taken;
+	bool		cut;
 
 	forget_part(lane);
 	begin_batch(lane, again);
 	if (!again && queue->row.range.claimed)
 		upto = queue->row.range.last;
 	taken = queue_read(queue, lane->builder, lane->columns, lane->ncolumns,
-					   upto);
+					   !pass_over, upto);
+	cut = batch_full(lane->builder);
 	MemoryContextSwitchTo(lane->part_mcxt);
 	batch_finish(lane->builder, &lane->whole);
-	cut_part(lane, &part, taken, upto);
-	keep_unread_held(lane);
+	cut_part(lane, &part, taken, upto, cut);
+	lane->pass_over_held = pass_over;
+	lane->held_crowd = cut && taken == 0 && queue->row.range.claimed;
+	if (cut || pass_over)
+		keep_unread_held(lane);
+	else
+		lane->settlement.held_gone = list_length(queue->row.held) -
+			(batch_taken(lane->builder) - taken);
 	lane->settlement.taken = taken;
 
-	if (again && !same_membership(&part, &queue->row.part))
+	if (again && part.rows == queue->row.part.rows &&
+		part.checksum == queue->row.part.checksum)
+		part.last = upto;
+	else if (again)
 	{
 		if (!queue_distrust_range(queue))
 			return lost(lane);
+		part.history = TL_OVERLAP;
 		again = false;
 	}
-	lane->attempt_base = again ? queue->row.part.history :
-		queue->row.range.history;
+	lane->attempt_base = queue->row.range.history;
+	if (again)
+		lane->attempt_base = Max(lane->attempt_base,
+								 queue->row.part.history);
 	lane->recovered = again;
 	if (!make_part_durable(lane, &part))
 		return lost(lane);
 	lane->part = part_create(lane->whole.nrows);
+	if (lane->held_heard && taken == 0 && !pass_over)
+		part_hear_all(lane->part);
 	refuse_ours(lane);
 }
 
@@ -215,7 +240,10 @@ begin_batch(Lane *lane, bool keep_cut)
 	if (backend->max_bytes > 0)
 		limits.bytes = Min(limits.bytes, backend->max_bytes);
 	if (keep_cut)
-		limits.rows = Max(limits.rows, lane->queue.row.part.rows);
+	{
+		limits.rows = lane->queue.row.part.rows;
+		limits.bytes = BATCH_MAX_BYTES;
+	}
 	batch_begin(lane->builder, &limits);
 }
 
@@ -224,35 +252,54 @@ begin_batch(Lane *lane, bool keep_cut)
  * to it, unless a limit has cut it.
  */
 static void
-cut_part(Lane *lane, QueuePart *part, int32 taken, QueuePosition upto)
+cut_part(Lane *lane, QueuePart *part, int32 taken, QueuePosition upto,
+		 bool cut)
 {
 	Queue	   *queue = &lane->queue;
 
 	part->last = upto;
 	if (!queue->row.range.claimed)
 		part->last = queue_end();
-	else if (batch_full(lane->builder))
+	else if (cut)
 		part->last = taken > 0 ? batch_last(lane->builder) :
 			queue->row.range.done;
 	part->rows = batch_taken(lane->builder);
-	part->checksum = batch_checksum(lane->builder);
+	part->checksum = part_checksum(lane->builder);
 	part->history = queue->row.range.history;
 	part->started_at = GetCurrentTimestamp();
 	lane_random_uuid(&part->token);
 }
 
-/* A limit may have left held events unread: they stay held. */
+/*
+ * Also over what we refuse ourselves: under another limit an event would be
+ * left out, or sent, under a token that says otherwise.
+ */
+static uint64
+part_checksum(const BatchBuilder *builder)
+{
+	uint64		checksum = batch_checksum(builder);
+	ListCell   *lc;
+
+	foreach(lc, batch_refusals(builder))
+	{
+		const BatchRefusal *refusal = lfirst(lc);
+
+		checksum = hash_bytes_extended(refusal->event_id.data, UUID_LEN,
+									   checksum);
+	}
+	return checksum;
+}
+
+/* Held events that were passed over, or that a limit cut off, stay held. */
 static void
 keep_unread_held(Lane *lane)
 {
 	ListCell   *lc;
 
-	if (!batch_full(lane->builder))
-		return;
 	foreach(lc, lane->queue.row.held)
 	{
 		const pg_uuid_t *id = lfirst(lc);
-		bool		read = false;
+		bool		read = is_refused(lane->builder, id);
 
 		for (int32 row = 0; row < lane->whole.nrows && !read; row++)
 			read = memcmp(id, &lane->whole.event_ids[row], UUID_LEN) == 0;
@@ -262,7 +309,21 @@ keep_unread_held(Lane *lane)
 	}
 }
 
-/* NB: an event that we refuse now may have been sent under another limit. */
+static bool
+is_refused(const BatchBuilder *builder, const pg_uuid_t *id)
+{
+	ListCell   *lc;
+
+	foreach(lc, batch_refusals(builder))
+	{
+		const BatchRefusal *refusal = lfirst(lc);
+
+		if (memcmp(id, &refusal->event_id, UUID_LEN) == 0)
+			return true;
+	}
+	return false;
+}
+
 static bool
 same_membership(const QueuePart *a, const QueuePart *b)
 {
@@ -277,16 +338,8 @@ make_part_durable(Lane *lane, const QueuePart *part)
 	const QueuePart *row = &lane->queue.row.part;
 
 	if (row->durable && same_membership(part, row) &&
-		batch_refusals(lane->builder) == NIL &&
 		(lane->recovered || row->history == part->history))
 		return true;
-	if (lane->recovered)
-	{
-		lane->recovered = false;
-		lane->attempt_base = TL_OVERLAP;
-		return queue_distrust_range(&lane->queue) &&
-			queue_begin_part(&lane->queue, part);
-	}
 	return queue_begin_part(&lane->queue, part);
 }
 
@@ -325,11 +378,13 @@ next_attempt(Lane *lane)
 		batch_subset(&lane->whole, part->selected, part->nselected,
 					 &attempt->pub);
 	attempt->pub.struct_size = sizeof(TlBatch);
-	attempt->pub.mcxt = lane->attempt_mcxt;
+	attempt->pub.mcxt = AllocSetContextCreate(lane->attempt_mcxt,
+											  "tokenledger call",
+											  ALLOCSET_DEFAULT_SIZES);
 	attempt->part = part;
 	lane->attempt = attempt;
 
-	if (part->nselected == part->nrows && lane->settlement.batches == 0)
+	if (has_token(lane))
 		first_token(lane, attempt);
 	else if (!another_token(lane, attempt))
 	{
@@ -338,6 +393,20 @@ next_attempt(Lane *lane)
 	}
 	lane->settlement.batches++;
 	return true;
+}
+
+/*
+ * Does the row's token name these events?  NB: of a part that is no longer
+ * one attempt it may name some of them only, and a store that has seen it
+ * would drop the others.
+ */
+static bool
+has_token(const Lane *lane)
+{
+	if (lane->recovered && lane->attempt_base == TL_OVERLAP)
+		return false;
+	return lane->part->nselected == lane->part->nrows &&
+		lane->settlement.batches == 0;
 }
 
 /* The whole part, under the token that the row has. */
@@ -428,7 +497,6 @@ resolve_attempt(Lane *lane)
 	part_apply_resolved(lane->part);
 	lane->attempt = NULL;
 	lane->attempt_base = TL_FRESH;
-	lane_succeeded(lane);
 	lane_set_phase(lane, LANE_CLAIMED);
 }
 
@@ -527,8 +595,9 @@ hold_suspects(Lane *lane)
 {
 	const int32 *counts = lane->part->counts;
 
-	return counts[ROW_LANDED] > 0 ||
-		counts[ROW_SUSPECT] <= MAX_HELD_WITHOUT_EVIDENCE;
+	return counts[ROW_LANDED] > 0 || lane->held_crowd ||
+		counts[ROW_SUSPECT] + list_length(lane->settlement.held) <=
+		MAX_HELD_WITHOUT_EVIDENCE;
 }
 
 /* Counts the fates into the settlement. */
@@ -572,6 +641,21 @@ copy_uuid(const pg_uuid_t *id)
 	return copy;
 }
 
+/*
+ * Held events may fill a batch, so that no other event gets in: one that is
+ * too large for the store does.  Then they and the range take turns, and an
+ * event of the range that lands counts as accepted after them.
+ */
+static void
+take_turns(Lane *lane)
+{
+	const int32 *counts = lane->part->counts;
+
+	lane->held_heard = lane->pass_over_held && counts[ROW_LANDED] > 0 &&
+		counts[ROW_SUSPECT] == 0;
+	lane->pass_over_held = lane->held_crowd && counts[ROW_SUSPECT] > 0;
+}
+
 /* CLAIMED → IDLE, or CLAIMED again: the settlement is the next claim. */
 static void
 settle(Lane *lane)
@@ -595,14 +679,18 @@ settle(Lane *lane)
 		pfree(lane->session->new_state);
 		lane->session->new_state = NULL;
 	}
+	lane->slot->failures = 0;	/* it works: a later failure is a new one */
 	ConditionVariableBroadcast(&tl_shared->settled);
+	take_turns(lane);
 	forget_part(lane);
 	lane->recovered = false;
 	lane->claim_was_full = lane->queue.row.range.claimed &&
 		lane->queue.row.range.rows >= target->claim_rows;
 	lane_set_phase(lane, lane->queue.row.range.claimed ?
 				   LANE_CLAIMED : LANE_IDLE);
-	if (held)
+	if (!held)
+		lane_succeeded(lane);
+	else
 	{
 		TlVerdict	verdict = {.struct_size = sizeof(TlVerdict)};
 

@@ -79,7 +79,10 @@ inspect_store(Lane *lane)
 
 	if (lane->target->backend->inspect == NULL)
 	{
+		queue_report_remote(&lane->queue, 0, guarantee_name(lane->session),
+							NULL, DT_NOBEGIN);
 		lane->inspected = true;
+		lane->guarantee = lane->session->pub.guarantee;
 		lane->version = lane->queue.ledger_version;
 		return true;
 	}
@@ -175,7 +178,8 @@ accept_remote(Lane *lane, const TlRemote *remote)
 	lane->version = remote->version;
 	lane->guarantee = lane->session->pub.guarantee;
 	lane->inspected = true;
-	lane_succeeded(lane);
+	if (lane->phase == LANE_IDLE)	/* else the part has yet to succeed */
+		lane_succeeded(lane);
 	return true;
 }
 

@@ -485,6 +485,7 @@ time_to_next_start(void)
 		if (slot->state == SLOT_STARTING)
 			next = Min(next, TimestampTzPlusMilliseconds(now, 1000));
 	}
+	next = Min(next, next_linger_end());
 	LWLockRelease(tl_shared->lock);
 	return TimestampDifferenceMilliseconds(now, next) + 1;
 }

@@ -12,6 +12,7 @@
 #include "miscadmin.h"
 #include "storage/lwlock.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"	/* get_database_name() of 18 */
 #include "utils/timestamp.h"
 
 #include "compat.h"
@@ -28,6 +29,7 @@ static void put_lane(ReturnSetInfo *rsinfo, LaneSlot *slot);
 static Datum timestamp_or_null(uint64 value, bool *isnull);
 static const char *phase_name(LaneSlot *slot);
 static bool database_is_configured(void);
+static bool my_database_is_held(void);
 
 /*
  * lane_processes() RETURNS SETOF (target, lane, pid, phase, phase_since,
@@ -65,6 +67,9 @@ tl_forwarding_problem(PG_FUNCTION_ARGS)
 		problem = "this database is not in tokenledger.databases";
 	else if (tl_shared->launcher_pid == 0)
 		problem = "the launcher is not running";
+	else if (my_database_is_held())
+		problem = "a dump is being restored, or the database or the extension"
+			" is being changed: lanes start when that is over";
 	else if (tl_shared->out_of_workers)
 		problem = "not all lanes can start: increase max_worker_processes"
 			" or tokenledger.max_lanes";
@@ -129,4 +134,15 @@ database_is_configured(void)
 			return true;
 	}
 	return false;
+}
+
+static bool
+my_database_is_held(void)
+{
+	bool		held;
+
+	LWLockAcquire(tl_shared->lock, LW_SHARED);
+	held = database_is_held(MyDatabaseId);
+	LWLockRelease(tl_shared->lock);
+	return held;
 }

@@ -7,10 +7,12 @@
  * the halves.  Its membership does not change; only what is known of each
  * event does.
  *
- * An event becomes a dead letter only if the store named it, or accepted
- * another event after it had refused this one alone.  A store that refuses
- * everything therefore leaves suspects and no dead letter; so does one that
- * names every event of an attempt, as one does whose table has another shape.
+ * An event becomes a dead letter only if the store has refused it (by name, or
+ * alone), then accepted another one of the part, and then refused it again: it
+ * gets a second hearing, after all others.  A store that refuses everything
+ * therefore leaves suspects and no dead letter, also if it names the events, one
+ * at a time or all of them at once; and when it is mended in the middle of a
+ * part, those that it refused just before are not to blame.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,9 +23,10 @@
 static void push(Part *part, int32 begin, int32 end);
 static void push_halves(Part *part);
 static void set_fate(Part *part, int32 row, RowFate fate, const char *reason);
-static void apply_marks(Part *part, bool everything_refused);
+static void apply_marks(Part *part);
 static void land_unmarked(Part *part);
-static void convict_suspects(Part *part);
+static RowFate refusal(const Part *part, int32 row);
+static void hear_suspects(Part *part);
 static void keep_pending(Part *part);
 
 Part *
@@ -31,13 +34,15 @@ part_create(int32 nrows)
 {
 	Part	   *part = palloc0(sizeof(Part));
 
+	part->mcxt = CurrentMemoryContext;
 	part->nrows = nrows;
 	part->fates = palloc0(nrows + 1);
 	part->reasons = palloc0(sizeof(char *) * (nrows + 1));
 	part->selected = palloc(sizeof(int32) * (nrows + 1));
 	part->marks = palloc0(sizeof(RowFate) * (nrows + 1));
 	part->mark_reasons = palloc0(sizeof(char *) * (nrows + 1));
-	part->stack = palloc(sizeof(PartStretch) * (nrows + 2));
+	part->heard = palloc0(sizeof(bool) * (nrows + 1));
+	part->stack = palloc(sizeof(PartStretch) * (nrows + 3));
 	part->counts[ROW_PENDING] = nrows;
 	push(part, 0, nrows);
 	return part;
@@ -94,23 +99,24 @@ part_apply(Part *part, TlOutcome outcome, const char *reason)
 		case TL_UNKNOWN:
 			if (!named)
 				return true;
-			apply_marks(part, false);
+			apply_marks(part);
 			keep_pending(part);
 			break;
 		case TL_SPLIT:
 			if (unmarked == 1 && !named)
 				part_mark(part, 0, ROW_REFUSED, reason);
-			apply_marks(part, false);
+			apply_marks(part);
 			push_halves(part);
 			break;
 		case TL_REFUSED:
 			if (!named && part->nselected == 1)
-				set_fate(part, part->selected[0], ROW_SUSPECT, reason);
+				set_fate(part, part->selected[0],
+						 refusal(part, part->selected[0]), reason);
 			else if (!named)
 				push_halves(part);
 			else
 			{
-				apply_marks(part, unmarked == 0 && part->nselected > 1);
+				apply_marks(part);
 				keep_pending(part);
 			}
 			break;
@@ -122,9 +128,15 @@ part_apply(Part *part, TlOutcome outcome, const char *reason)
 void
 part_apply_resolved(Part *part)
 {
-	apply_marks(part, false);
+	apply_marks(part);
 	keep_pending(part);
 	part->nselected = 0;
+}
+
+void
+part_hear_all(Part *part)
+{
+	memset(part->heard, true, sizeof(bool) * part->nrows);
 }
 
 void
@@ -135,13 +147,15 @@ part_retry_suspects(Part *part)
 		if (part->fates[row] == ROW_SUSPECT)
 			set_fate(part, row, ROW_PENDING, NULL);
 	}
+	memset(part->heard, 0, sizeof(bool) * part->nrows);
 	part->depth = 0;
 	push(part, 0, part->nrows);
 }
 
 /*
- * NB: the stretches on the stack are disjoint, and a stretch that is split
- * has been popped, so nrows + 2 elements are enough.
+ * NB: the stretches on the stack are disjoint but for the one of the second
+ * hearing, and a stretch that is split has been popped, so nrows + 3 elements
+ * are enough.
  */
 static void
 push(Part *part, int32 begin, int32 end)
@@ -180,51 +194,70 @@ set_fate(Part *part, int32 row, RowFate fate, const char *reason)
 	part->reasons[row] = reason;
 }
 
-/* everything_refused: nothing was accepted beside the named events. */
+/* NB: the marks' reasons live as long as the attempt, the part lives longer. */
 static void
-apply_marks(Part *part, bool everything_refused)
+apply_marks(Part *part)
 {
 	bool		accepted = false;
 
 	for (int32 i = 0; i < part->nselected; i++)
-		accepted |= (part->marks[i] == ROW_LANDED);
-	for (int32 i = 0; i < part->nselected; i++)
 	{
 		RowFate		fate = part->marks[i];
+		const char *reason = part->mark_reasons[i];
+		int32		row = part->selected[i];
 
 		if (fate == ROW_PENDING)
 			continue;
-		if (fate == ROW_REFUSED && everything_refused && !accepted)
-			fate = ROW_SUSPECT;
-		set_fate(part, part->selected[i], fate, part->mark_reasons[i]);
+		accepted |= (fate == ROW_LANDED);
+		if (fate == ROW_REFUSED)
+			fate = refusal(part, row);
+		set_fate(part, row, fate,
+				 reason ? MemoryContextStrdup(part->mcxt, reason) : NULL);
 	}
 	if (accepted)
-		convict_suspects(part);
+		hear_suspects(part);
+}
+
+/* What a refusal makes of an event. */
+static RowFate
+refusal(const Part *part, int32 row)
+{
+	return part->heard[row] ? ROW_REFUSED : ROW_SUSPECT;
 }
 
 static void
 land_unmarked(Part *part)
 {
-	bool		everything_refused = part->nmarked == part->nselected &&
-		part->nselected > 1;
-
 	for (int32 i = 0; i < part->nselected; i++)
 	{
 		if (part->marks[i] == ROW_PENDING)
 			part_mark(part, i, ROW_LANDED, NULL);
 	}
-	apply_marks(part, everything_refused);
+	apply_marks(part);
 }
 
-/* The store has accepted an event after it had refused them. */
+/*
+ * The store has accepted an event after it had refused them.  They go to the
+ * bottom of the stack, so that they do not spoil attempts of others.
+ */
 static void
-convict_suspects(Part *part)
+hear_suspects(Part *part)
 {
+	PartStretch all = {0, part->nrows};
+
 	if (part->counts[ROW_SUSPECT] == 0)
 		return;
 	for (int32 row = 0; row < part->nrows; row++)
 	{
-		if (part->fates[row] == ROW_SUSPECT)
-			set_fate(part, row, ROW_REFUSED, part->reasons[row]);
+		if (part->fates[row] != ROW_SUSPECT)
+			continue;
+		set_fate(part, row, ROW_PENDING, NULL);
+		part->heard[row] = true;
 	}
+	if (part->depth > 0 && part->stack[0].begin == all.begin &&
+		part->stack[0].end == all.end)
+		return;
+	memmove(part->stack + 1, part->stack, sizeof(PartStretch) * part->depth);
+	part->stack[0] = all;
+	part->depth++;
 }

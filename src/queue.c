@@ -59,7 +59,7 @@ static void set_range(LaneRow *row, const Cursor *cursor,
 					  int32 timeline);
 static void set_whole_part(LaneRow *row, const QueueWalk *walk);
 static void apply_settlement(LaneRow *row, const Settlement *settlement,
-							 int64 *vanished);
+							 int32 timeline, int64 *vanished);
 static void write_dead_letters(Queue *queue, List *dead);
 static bool read_cursor(Queue *queue, QueueStatement statement,
 						Cursor *cursor);
@@ -162,6 +162,10 @@ queue_distrust_range(Queue *queue)
 	return mine;
 }
 
+/*
+ * NB: the row's timeline also tells that its range may overlap with what was
+ * sent before a fail-over; now the histories have to tell it.
+ */
 bool
 queue_save_state(Queue *queue, const void *state, Size len)
 {
@@ -170,9 +174,11 @@ queue_save_state(Queue *queue, const void *state, Size len)
 
 	lane_begin();
 	row.state = lane_bytea(state, len);
+	row.state_timeline = queue->timeline;
 	lane_key(queue, &args);
 	arg_add(&args, PointerGetDatum(row.state));
-	arg_add(&args, Int32GetDatum(queue->timeline));
+	arg_add(&args, Int32GetDatum(row.state_timeline));
+	arg_add(&args, Int16GetDatum(row.range.history));
 	if (queue_run_at(Q_SAVE_STATE, &queue->lane_tid, &args) == 0)
 	{
 		lane_abort();
@@ -187,13 +193,13 @@ queue_save_state(Queue *queue, const void *state, Size len)
 int32
 queue_read(Queue *queue, BatchBuilder *builder,
 		   const LedgerColumn *const *columns, int ncolumns,
-		   QueuePosition upto)
+		   bool with_held, QueuePosition upto)
 {
 	QueueRange *range = &queue->row.range;
 	int32		held;
 
 	lane_begin_reading();
-	if (queue->row.held != NIL)
+	if (with_held && queue->row.held != NIL)
 		read_events(queue->row.held, builder, columns, ncolumns);
 	held = batch_taken(builder);
 	if (range->claimed)
@@ -243,7 +249,10 @@ queue_report_remote(Queue *queue, int32 version, const char *guarantee,
 
 	lane_begin();
 	target_key(queue, &args);
-	arg_add(&args, Int32GetDatum(version));
+	if (version == 0)
+		arg_add_null(&args);
+	else
+		arg_add(&args, Int32GetDatum(version));
 	arg_add_text(&args, guarantee);
 	arg_add_text(&args, differences);
 	if (keeps_from == DT_NOBEGIN)
@@ -293,7 +302,7 @@ settle_and_claim(Queue *queue, const Settlement *settlement, int32 claim_rows,
 	bool		claimed = false;
 
 	lane_begin();
-	apply_settlement(&row, settlement, &vanished);
+	apply_settlement(&row, settlement, queue->timeline, &vanished);
 	write_dead_letters(queue, settlement->dead);
 	if (claim_rows > 0 && !row.range.claimed)
 		claimed = claim_into(queue, &row, claim_rows, part_rows);
@@ -303,6 +312,7 @@ settle_and_claim(Queue *queue, const Settlement *settlement, int32 claim_rows,
 	if (!mine)
 	{
 		lane_abort();
+		queue->reopen = true;
 		return false;
 	}
 	copy_lane_row(&row, queue->spare_mcxt);
@@ -414,7 +424,10 @@ set_range(LaneRow *row, const Cursor *cursor, QueuePosition first,
 		!window_covers(parse_snapshot(cursor->from),
 					   parse_snapshot(cursor->suspect_to)))
 		range->history = TL_OVERLAP;
-	row->state_timeline = timeline;
+	if (row->part.durable)		/* of held events, its outcome unknown */
+		range->history = TL_OVERLAP;
+	if (row->state == NULL)		/* else it stays suspect until it is renewed */
+		row->state_timeline = timeline;
 	memset(&row->part, 0, sizeof(row->part));
 }
 
@@ -434,13 +447,18 @@ set_whole_part(LaneRow *row, const QueueWalk *walk)
 }
 
 static void
-apply_settlement(LaneRow *row, const Settlement *settlement, int64 *vanished)
+apply_settlement(LaneRow *row, const Settlement *settlement, int32 timeline,
+				 int64 *vanished)
 {
 	row->held = settlement->held;
 	if (settlement->state != NULL)
+	{
 		row->state = lane_bytea(settlement->state, settlement->state_len);
+		row->state_timeline = timeline;
+	}
 	if (!settlement->part_done)
 		return;
+	*vanished = settlement->held_gone;
 	if (row->range.claimed)
 	{
 		QueueRange *range = &row->range;
@@ -450,7 +468,7 @@ apply_settlement(LaneRow *row, const Settlement *settlement, int64 *vanished)
 		if (range->done.xid == range->last.xid &&
 			range->done.seq == range->last.seq)
 		{
-			*vanished = range->rows - range->done_rows;
+			*vanished += range->rows - range->done_rows;
 			memset(range, 0, sizeof(*range));
 		}
 	}
@@ -487,13 +505,13 @@ read_cursor(Queue *queue, QueueStatement statement, Cursor *cursor)
 	char	   *state;
 
 	target_key(queue, &args);
-	queue->reopen = true;
-	if (queue_run_at(statement, &queue->target_tid, &args) == 0)
+	queue->reopen = queue_run_at(statement, &queue->target_tid, &args) == 0;
+	if (queue->reopen)
 		return false;
 	cursor->from = queue_snapshot(2, &isnull);
+	queue->reopen = isnull;
 	if (isnull)
 		return false;
-	queue->reopen = false;
 	cursor->to = queue_snapshot(3, &isnull);
 	cursor->last.xid = (uint64) queue_int64(4, 0);
 	cursor->last.seq = queue_int64(5, -1);

@@ -161,6 +161,7 @@ check_destination(Queue *queue, const Target *target)
 	arg_add_text(&args, target->destination);
 	queue_run(Q_SET_DESTINATION, &args);
 	queue->halted = DatumGetBool(queue_value(1, &isnull));
+	queue->in_error = DatumGetBool(queue_value(2, &isnull));
 	ItemPointerSetInvalid(&queue->target_tid);
 }
 
@@ -257,7 +258,7 @@ read_lane(Queue *queue, LaneRow *row)
 	row->state = isnull ? NULL : DatumGetByteaP(state);
 	row->state_timeline = (int32) queue_int64(24, queue->timeline);
 	if (row->range.claimed && row->state_timeline != queue->timeline)
-		row->range.history = TL_OVERLAP;
+		row->range.history = row->part.history = TL_OVERLAP;
 }
 
 static void

@@ -96,8 +96,11 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 	INT8OID, INT8OID, INT8OID, UUIDOID}},
 	[Q_SAVE_STATE] = {
 		"UPDATE token_ledger.lane SET backend_state = $5,"
-		" state_timeline = $6 WHERE ", LANE_KEY, " RETURNING ctid", 6,
-	{TIDOID, INT4OID, INT2OID, INT8OID, BYTEAOID, INT4OID}},
+		" state_timeline = $6, range_history = GREATEST(range_history, $7),"
+		" part_history = CASE WHEN part_history IS NOT NULL"
+		" THEN GREATEST(part_history, $7) END WHERE ",
+		LANE_KEY, " RETURNING ctid", 7,
+	{TIDOID, INT4OID, INT2OID, INT8OID, BYTEAOID, INT4OID, INT2OID}},
 	[Q_RETIRE_LANE] = {
 		"UPDATE token_ledger.lane SET retired = true, backend_state = NULL"
 		" WHERE ", LANE_KEY, " RETURNING ctid", 4,
@@ -142,7 +145,8 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 		" ELSE last_error END"
 		" WHERE id OPERATOR(pg_catalog.=) $1"
 		" RETURNING state OPERATOR(pg_catalog.=)"
-		" ANY (ARRAY['suspended', 'stopped'])", NULL, NULL, 3,
+		" ANY (ARRAY['suspended', 'stopped']),"
+		" state OPERATOR(pg_catalog.=) 'error'", NULL, NULL, 3,
 	{INT4OID, TEXTOID, TEXTOID}},
 	[Q_SET_WINDOW] = {
 		"UPDATE token_ledger.target SET window_from = $2, window_to = $2,"

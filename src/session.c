@@ -54,6 +54,7 @@ static TlOutcome dispatch(Session *session, const Call *c,
 static TlOutcome lacks(TlVerdict *verdict, const char *name);
 static void thrown(TlVerdict *verdict);
 static void clean_verdict(const Session *session, TlVerdict *verdict);
+static void clean_words(const Session *session, char *text, size_t size);
 static void clean_text(char *text, size_t size);
 static void redact(char *text, const char *secret);
 
@@ -123,7 +124,17 @@ session_open(const Target *target, TlRole role, Queue *queue,
 											   ALLOCSET_DEFAULT_SIZES);
 	memset(verdict, 0, sizeof(*verdict));
 	verdict->struct_size = sizeof(*verdict);
-	outcome = session->backend->open(pub, verdict);
+	PG_TRY();
+	{
+		outcome = session->backend->open(pub, verdict);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(mcxt);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	MemoryContextSwitchTo(old);
 	if (outcome == TL_OK)
 		return session;
@@ -226,11 +237,14 @@ guarantee_name(const Session *session)
 static TlOutcome
 call(Session *session, const Call *c, TlVerdict *verdict, bool *dropped)
 {
-	MemoryContext old = MemoryContextSwitchTo(c->attempt ?
-											  c->attempt->pub.mcxt :
-											  session->call_mcxt);
+	MemoryContext mcxt = c->attempt ? c->attempt->pub.mcxt : session->call_mcxt;
+	MemoryContext old;
 	TlOutcome	outcome;
 
+	MemoryContextReset(mcxt);
+	old = MemoryContextSwitchTo(mcxt);
+	if (c->attempt)
+		c->attempt->session = session;
 	*dropped = false;
 	memset(verdict, 0, sizeof(*verdict));
 	verdict->struct_size = sizeof(*verdict);
@@ -330,12 +344,18 @@ thrown(TlVerdict *verdict)
 static void
 clean_verdict(const Session *session, TlVerdict *verdict)
 {
+	clean_words(session, verdict->message, sizeof(verdict->message));
+	clean_text(verdict->code, sizeof(verdict->code));
+}
+
+static void
+clean_words(const Session *session, char *text, size_t size)
+{
 	ListCell   *lc;
 
-	clean_text(verdict->message, sizeof(verdict->message));
-	clean_text(verdict->code, sizeof(verdict->code));
 	foreach(lc, session->secrets)
-		redact(verdict->message, lfirst(lc));
+		redact(text, lfirst(lc));
+	clean_text(text, size);
 }
 
 /* Only whole, printable characters of the server's encoding. */
@@ -500,10 +520,12 @@ static void
 core_mark_refused(TlBatch *batch, int32 row, const char *reason)
 {
 	Attempt    *attempt = (Attempt *) batch;
+	char		text[512];
 
+	strlcpy(text, reason ? reason : "refused by the store", sizeof(text));
+	clean_words(attempt->session, text, sizeof(text));
 	part_mark(attempt->part, row, ROW_REFUSED,
-			  MemoryContextStrdup(batch->mcxt,
-								  reason ? reason : "refused by the store"));
+			  MemoryContextStrdup(batch->mcxt, text));
 }
 
 static const void *

@@ -38,6 +38,9 @@ static Size shmem_size(void);
 static Size targets_size(void);
 static void lay_out(TlShared *shared);
 static void init_lane_slot(LaneSlot *slot);
+static bool raise_held(Oid database);
+static int	find_held(Oid database);
+static void forget_released(void);
 static bool signal_lanes(Oid database);
 
 #if TL_HAVE_SHMEM_REQUEST_HOOK
@@ -128,24 +131,10 @@ wake_launcher(void)
 void
 hold_database(Oid database)
 {
-	bool		raised = false;
+	bool		raised;
 
 	LWLockAcquire(tl_shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < tl_shared->nheld && !raised; i++)
-	{
-		if (tl_shared->held[i].database == database)
-		{
-			tl_shared->held[i].count++;
-			raised = true;
-		}
-	}
-	if (!raised && tl_shared->nheld < lengthof(tl_shared->held))
-	{
-		tl_shared->held[tl_shared->nheld].database = database;
-		tl_shared->held[tl_shared->nheld].count = 1;
-		tl_shared->nheld++;
-		raised = true;
-	}
+	raised = raise_held(database);
 	LWLockRelease(tl_shared->lock);
 	if (!raised)
 		ereport(ERROR,
@@ -177,30 +166,97 @@ release_database_callback(int code, Datum database)
 void
 release_database(Oid database)
 {
+	int			i;
+
 	LWLockAcquire(tl_shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < tl_shared->nheld; i++)
-	{
-		if (tl_shared->held[i].database == database &&
-			--tl_shared->held[i].count == 0)
-		{
-			tl_shared->held[i] = tl_shared->held[--tl_shared->nheld];
-			break;
-		}
-	}
+	i = find_held(database);
+	if (i >= 0)
+		tl_shared->held[i].count--;
+	forget_released();
 	LWLockRelease(tl_shared->lock);
 	wake_launcher();
+}
+
+void
+linger_database(Oid database, int ms)
+{
+	int			i;
+
+	LWLockAcquire(tl_shared->lock, LW_EXCLUSIVE);
+	i = find_held(database);
+	if (i >= 0)
+		tl_shared->held[i].until =
+			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+	LWLockRelease(tl_shared->lock);
 }
 
 /* The caller holds the lock. */
 bool
 database_is_held(Oid database)
 {
+	int			i = find_held(database);
+
+	return i >= 0 && (tl_shared->held[i].count > 0 ||
+					  tl_shared->held[i].until > GetCurrentTimestamp());
+}
+
+TimestampTz
+next_linger_end(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz next = DT_NOEND;
+
+	for (int i = 0; i < tl_shared->nheld; i++)
+	{
+		if (tl_shared->held[i].until > now)
+			next = Min(next, tl_shared->held[i].until);
+	}
+	return next;
+}
+
+/* The caller of this and the next two holds the lock; false: no room. */
+static bool
+raise_held(Oid database)
+{
+	int			i;
+
+	forget_released();
+	i = find_held(database);
+	if (i < 0)
+	{
+		if (tl_shared->nheld >= lengthof(tl_shared->held))
+			return false;
+		i = tl_shared->nheld++;
+		tl_shared->held[i].database = database;
+		tl_shared->held[i].count = 0;
+		tl_shared->held[i].until = 0;
+	}
+	tl_shared->held[i].count++;
+	return true;
+}
+
+/* Its index; -1: not held. */
+static int
+find_held(Oid database)
+{
 	for (int i = 0; i < tl_shared->nheld; i++)
 	{
 		if (tl_shared->held[i].database == database)
-			return true;
+			return i;
 	}
-	return false;
+	return -1;
+}
+
+static void
+forget_released(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	for (int i = tl_shared->nheld - 1; i >= 0; i--)
+	{
+		if (tl_shared->held[i].count == 0 && tl_shared->held[i].until <= now)
+			tl_shared->held[i] = tl_shared->held[--tl_shared->nheld];
+	}
 }
 
 /* Asks the lanes of a database to end; false: there is none left. */

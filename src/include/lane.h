@@ -46,6 +46,10 @@ typedef struct Lane
 								 * predecessor, or before an error */
 	bool		claim_was_full; /* there is probably more */
 	int32		split_rows;		/* limit learnt from TL_SPLIT; 0: none */
+	bool		held_crowd;		/* the part is of held events, which leave no
+								 * room for the range's */
+	bool		pass_over_held; /* so it is the range's turn now */
+	bool		held_heard;		/* and since then the store has accepted some */
 
 	/* The part that is on its way; NULL: none is built. */
 	Part	   *part;

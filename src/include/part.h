@@ -27,9 +27,11 @@ typedef struct PartStretch		/* rows [begin, end) to be sent together */
 
 typedef struct Part
 {
+	MemoryContext mcxt;			/* that it lives in */
 	int32		nrows;
 	uint8	   *fates;			/* RowFate, by row */
 	const char **reasons;		/* of ROW_REFUSED and ROW_SUSPECT */
+	bool	   *heard;			/* was suspect, then others were accepted */
 	int32		counts[4];		/* by RowFate */
 	PartStretch *stack;			/* not yet attempted, topmost next */
 	int32		depth;
@@ -60,6 +62,9 @@ extern bool part_apply(Part *part, TlOutcome outcome, const char *reason);
 
 /* Applies what resolve said: the marked rows are there, the others not. */
 extern void part_apply_resolved(Part *part);
+
+/* All were refused before, and the store has accepted others since. */
+extern void part_hear_all(Part *part);
 
 /* Makes the suspects pending again. */
 extern void part_retry_suspects(Part *part);

@@ -71,6 +71,7 @@ typedef struct Queue			/* one lane's view of one target */
 	MemoryContext spare_mcxt;
 	bool		paused;			/* no claims */
 	bool		halted;			/* suspended or stopped: nothing is sent */
+	bool		in_error;		/* so says the row that was found */
 	bool		reopen;			/* the target's row has no window any more */
 	int32		ledger_version; /* 100 * major + minor */
 	WindowSnapshot *last_look;	/* of the last look that found nothing new */
@@ -88,6 +89,7 @@ typedef struct Settlement
 {
 	bool		part_done;		/* done moves to the part's last position */
 	int32		taken;			/* events of the range the part took */
+	int32		held_gone;		/* held events that the ledger has no more */
 	int64		forwarded;
 	int64		rows_new;
 	int64		batches;
@@ -148,12 +150,12 @@ extern bool queue_save_state(Queue *queue, const void *state, Size len);
 extern bool queue_distrust_range(Queue *queue);
 
 /*
- * Reads the held events and then the range from its done position up to
- * upto; returns how many events of the range were taken.
+ * Reads the held events, if they are wanted, and then the range from its done
+ * position up to upto; returns how many events of the range were taken.
  */
 extern int32 queue_read(Queue *queue, BatchBuilder *builder,
 						const LedgerColumn *const *columns, int ncolumns,
-						QueuePosition upto);
+						bool with_held, QueuePosition upto);
 
 /* Drops the reading statement, as the ledger's columns have changed. */
 extern void queue_forget_columns(Queue *queue);

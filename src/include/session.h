@@ -27,8 +27,10 @@ typedef struct Session
 
 typedef struct Attempt
 {
-	TlBatch		pub;			/* first: backends are handed its address */
+	TlBatch		pub;			/* first: backends are handed its address; its
+								 * mcxt is reset before each callback */
 	Part	   *part;
+	Session    *session;		/* of the callback that runs */
 } Attempt;
 
 /* NULL: verdict says why. */

@@ -59,7 +59,8 @@ typedef struct LaneSlot
 	TimestampTz started_at;		/* of SLOT_STARTING */
 	TimestampTz restart_at;		/* of SLOT_EXITED; 0: not yet decided */
 	bool		invalid_told;	/* the log has it */
-	int32		failures;		/* LANE_EXIT_FAILED in a row */
+	int32		failures;		/* LANE_EXIT_FAILED in a row, with nothing
+								 * settled in between */
 
 	/* The lane's own; read by others without the lock. */
 	pg_atomic_uint32 phase;		/* LanePhase */
@@ -93,6 +94,7 @@ typedef struct TlShared
 	{
 		Oid			database;
 		int32		count;
+		TimestampTz until;		/* held up to then even if count is 0 */
 	}			held[64];		/* databases whose lanes must stay away */
 	int32		max_lanes;		/* length of both arrays */
 	TargetSlot *targets;
@@ -117,6 +119,12 @@ extern void wake_launcher(void);
  */
 extern void hold_database(Oid database);
 extern void release_database(Oid database);
+
+/* After the release it stays held for a while. */
+extern void linger_database(Oid database, int ms);
+
+/* When the next of those ends; DT_NOEND: none. The caller holds the lock. */
+extern TimestampTz next_linger_end(void);
 extern void release_database_callback(int code, Datum database);
 extern bool database_is_held(Oid database);
 
