@@ -400,7 +400,7 @@ retire_if_drained(Lane *lane)
 	MemoryContextSwitchTo(lane->cycle_mcxt);
 	if (lane->queue.row.state != NULL && !lane_target_ready(lane))
 		return;
-	lane_succeeded(lane);		/* its failure would be nobody's to withdraw */
+	lane_succeeded(lane);		/* nobody else could withdraw its failure */
 	queue_retire(&lane->queue);
 	pg_atomic_write_u32(&lane->shared->lanes_needed,
 						queue_lanes_needed(&lane->queue));

@@ -43,6 +43,7 @@ static void cut_part(Lane *lane, QueuePart *part, int32 taken,
 static uint64 part_checksum(const BatchBuilder *builder);
 static void keep_unread_held(Lane *lane);
 static bool is_refused(const BatchBuilder *builder, const pg_uuid_t *id);
+static int32 held_rows(const Lane *lane, int32 taken);
 static bool same_membership(const QueuePart *a, const QueuePart *b);
 static bool make_part_durable(Lane *lane, const QueuePart *part);
 static void refuse_ours(Lane *lane);
@@ -218,8 +219,7 @@ build_part(Lane *lane)
 	if (!make_part_durable(lane, &part))
 		return lost(lane);
 	lane->part = part_create(lane->whole.nrows);
-	if (lane->held_heard && taken == 0 && !pass_over)
-		part_hear_all(lane->part);
+	part_expect(lane->part, held_rows(lane, taken), lane->held_heard);
 	refuse_ours(lane);
 }
 
@@ -322,6 +322,18 @@ is_refused(const BatchBuilder *builder, const pg_uuid_t *id)
 			return true;
 	}
 	return false;
+}
+
+/* How many held events the part begins with. */
+static int32
+held_rows(const Lane *lane, int32 taken)
+{
+	int32		n = batch_taken(lane->builder) - taken;
+	ListCell   *lc;
+
+	foreach(lc, lane->queue.row.held)
+		n -= is_refused(lane->builder, lfirst(lc));
+	return Max(n, 0);
 }
 
 static bool
@@ -494,7 +506,8 @@ resolve_attempt(Lane *lane)
 		return;
 	}
 	lane->settlement.resolves++;
-	part_apply_resolved(lane->part);
+	part_apply_resolved(lane->part,
+						lane->attempt->pub.history != TL_OVERLAP);
 	lane->attempt = NULL;
 	lane->attempt_base = TL_FRESH;
 	lane_set_phase(lane, LANE_CLAIMED);
@@ -503,10 +516,10 @@ resolve_attempt(Lane *lane)
 static void
 apply_outcome(Lane *lane, TlOutcome outcome, const TlVerdict *verdict)
 {
-	MemoryContext old = MemoryContextSwitchTo(lane->part_mcxt);
-	const char *reason = pstrdup(verdict->message[0] ? verdict->message :
-								 "refused by the store");
+	const char *reason = verdict->message[0] ? verdict->message :
+		"refused by the store";
 	bool		marked = lane->part->nmarked > 0;
+	int32		landed = lane->part->counts[ROW_LANDED];
 
 	learn_split(lane, outcome);
 	if (outcome == TL_UNKNOWN && marked &&
@@ -514,13 +527,12 @@ apply_outcome(Lane *lane, TlOutcome outcome, const TlVerdict *verdict)
 		part_forget_marks(lane->part);
 	if (!part_apply(lane->part, outcome, reason))
 		lane->attempt = NULL;
-	MemoryContextSwitchTo(old);
 
 	if (outcome == TL_RETRY || outcome == TL_UNKNOWN)
 		retry_later(lane, verdict, outcome);
 	else
 	{
-		if (outcome == TL_OK)
+		if (lane->part->counts[ROW_LANDED] > landed)
 			lane_succeeded(lane);
 		lane_set_phase(lane, LANE_CLAIMED);
 	}

@@ -122,8 +122,9 @@ tl_launcher_main(Datum main_arg)
 								  ALLOCSET_DEFAULT_SIZES);
 	for (;;)
 	{
+		/* NB: after 0 the postmaster would never start another one. */
 		if (ShutdownRequestPending)
-			proc_exit(0);
+			proc_exit(1);
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 		{

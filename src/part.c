@@ -7,12 +7,12 @@
  * the halves.  Its membership does not change; only what is known of each
  * event does.
  *
- * An event becomes a dead letter only if the store has refused it (by name, or
- * alone), then accepted another one of the part, and then refused it again: it
- * gets a second hearing, after all others.  A store that refuses everything
- * therefore leaves suspects and no dead letter, also if it names the events, one
- * at a time or all of them at once; and when it is mended in the middle of a
- * part, those that it refused just before are not to blame.
+ * An event becomes a dead letter only if the store has refused it (by name,
+ * or alone), then accepted another one of the part, and then refused it again:
+ * it gets a second hearing, after all others.  A store that refuses everything
+ * therefore leaves suspects and no dead letter, also if it names the events,
+ * one at a time or all of them at once; and when it is mended in the middle of
+ * a part, those that it refused just before are not to blame.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,7 +23,7 @@
 static void push(Part *part, int32 begin, int32 end);
 static void push_halves(Part *part);
 static void set_fate(Part *part, int32 row, RowFate fate, const char *reason);
-static void apply_marks(Part *part);
+static void apply_marks(Part *part, bool recent);
 static void land_unmarked(Part *part);
 static RowFate refusal(const Part *part, int32 row);
 static void hear_suspects(Part *part);
@@ -99,13 +99,13 @@ part_apply(Part *part, TlOutcome outcome, const char *reason)
 		case TL_UNKNOWN:
 			if (!named)
 				return true;
-			apply_marks(part);
+			apply_marks(part, true);
 			keep_pending(part);
 			break;
 		case TL_SPLIT:
 			if (unmarked == 1 && !named)
 				part_mark(part, 0, ROW_REFUSED, reason);
-			apply_marks(part);
+			apply_marks(part, true);
 			push_halves(part);
 			break;
 		case TL_REFUSED:
@@ -116,7 +116,7 @@ part_apply(Part *part, TlOutcome outcome, const char *reason)
 				push_halves(part);
 			else
 			{
-				apply_marks(part);
+				apply_marks(part, true);
 				keep_pending(part);
 			}
 			break;
@@ -126,17 +126,18 @@ part_apply(Part *part, TlOutcome outcome, const char *reason)
 }
 
 void
-part_apply_resolved(Part *part)
+part_apply_resolved(Part *part, bool recent)
 {
-	apply_marks(part);
+	apply_marks(part, recent);
 	keep_pending(part);
 	part->nselected = 0;
 }
 
 void
-part_hear_all(Part *part)
+part_expect(Part *part, int32 nheld, bool heard)
 {
-	memset(part->heard, true, sizeof(bool) * part->nrows);
+	part->nheld = nheld;
+	memset(part->heard, heard, sizeof(bool) * nheld);
 }
 
 void
@@ -185,25 +186,29 @@ keep_pending(Part *part)
 	push(part, part->selected[0], part->selected[part->nselected - 1] + 1);
 }
 
+/* NB: what the reason points to lives as long as the attempt at most. */
 static void
 set_fate(Part *part, int32 row, RowFate fate, const char *reason)
 {
 	part->counts[part->fates[row]]--;
 	part->counts[fate]++;
 	part->fates[row] = fate;
-	part->reasons[row] = reason;
+	if (part->reasons[row] != NULL)
+		pfree(part->reasons[row]);
+	part->reasons[row] = NULL;
+	if (reason != NULL)
+		part->reasons[row] = MemoryContextStrdup(part->mcxt, reason);
 }
 
-/* NB: the marks' reasons live as long as the attempt, the part lives longer. */
+/* recent: what has landed did so now, after the refusals so far. */
 static void
-apply_marks(Part *part)
+apply_marks(Part *part, bool recent)
 {
 	bool		accepted = false;
 
 	for (int32 i = 0; i < part->nselected; i++)
 	{
 		RowFate		fate = part->marks[i];
-		const char *reason = part->mark_reasons[i];
 		int32		row = part->selected[i];
 
 		if (fate == ROW_PENDING)
@@ -211,10 +216,9 @@ apply_marks(Part *part)
 		accepted |= (fate == ROW_LANDED);
 		if (fate == ROW_REFUSED)
 			fate = refusal(part, row);
-		set_fate(part, row, fate,
-				 reason ? MemoryContextStrdup(part->mcxt, reason) : NULL);
+		set_fate(part, row, fate, part->mark_reasons[i]);
 	}
-	if (accepted)
+	if (accepted && recent)
 		hear_suspects(part);
 }
 
@@ -233,7 +237,7 @@ land_unmarked(Part *part)
 		if (part->marks[i] == ROW_PENDING)
 			part_mark(part, i, ROW_LANDED, NULL);
 	}
-	apply_marks(part);
+	apply_marks(part, true);
 }
 
 /*
@@ -245,6 +249,11 @@ hear_suspects(Part *part)
 {
 	PartStretch all = {0, part->nrows};
 
+	for (int32 row = 0; row < part->nheld; row++)
+	{
+		if (part->fates[row] == ROW_PENDING)
+			part->heard[row] = true;
+	}
 	if (part->counts[ROW_SUSPECT] == 0)
 		return;
 	for (int32 row = 0; row < part->nrows; row++)

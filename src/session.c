@@ -237,14 +237,17 @@ guarantee_name(const Session *session)
 static TlOutcome
 call(Session *session, const Call *c, TlVerdict *verdict, bool *dropped)
 {
-	MemoryContext mcxt = c->attempt ? c->attempt->pub.mcxt : session->call_mcxt;
+	MemoryContext mcxt = session->call_mcxt;
 	MemoryContext old;
 	TlOutcome	outcome;
 
+	if (c->attempt)
+	{
+		mcxt = c->attempt->pub.mcxt;
+		c->attempt->session = session;
+	}
 	MemoryContextReset(mcxt);
 	old = MemoryContextSwitchTo(mcxt);
-	if (c->attempt)
-		c->attempt->session = session;
 	*dropped = false;
 	memset(verdict, 0, sizeof(*verdict));
 	verdict->struct_size = sizeof(*verdict);

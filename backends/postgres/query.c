@@ -216,6 +216,10 @@ tlpg_rollback(TlpgState *state)
  * gives up, and we know that nothing happened.  Names are qualified and
  * operators come from pg_catalog, whatever the role's search_path.
  *
+ * A server that waits in COPY for a client which the network has cut off keeps
+ * our locks, and no statement_timeout ends that wait: keepalives do, after a
+ * minute instead of the usual two hours.
+ *
  * Look-ups ask for READ WRITE, which a standby refuses: it may lag behind,
  * and an event that it does not hold yet would be sent again.  Sending does
  * not ask: a server made read-only by its administrator stays so.
@@ -230,6 +234,9 @@ tlpg_begin_sql(TlpgState *state, StringInfo sql, TlpgFence fence,
 					 " 'pg_catalog, pg_temp', true),"
 					 " pg_catalog.set_config('statement_timeout', '%d', true),"
 					 " pg_catalog.set_config('lock_timeout', '%d', true),"
+					 " pg_catalog.set_config('tcp_keepalives_idle', '30', true),"
+					 " pg_catalog.set_config('tcp_keepalives_interval', '10', true),"
+					 " pg_catalog.set_config('tcp_keepalives_count', '3', true),"
 					 " CASE WHEN pg_catalog.current_setting("
 					 "'synchronous_commit') IN ('off', 'local',"
 					 " 'remote_write') THEN pg_catalog.set_config("

@@ -29,8 +29,10 @@ typedef struct Part
 {
 	MemoryContext mcxt;			/* that it lives in */
 	int32		nrows;
+	int32		nheld;			/* the first of them were refused in an earlier
+								 * part */
 	uint8	   *fates;			/* RowFate, by row */
-	const char **reasons;		/* of ROW_REFUSED and ROW_SUSPECT */
+	char	  **reasons;		/* of ROW_REFUSED and ROW_SUSPECT */
 	bool	   *heard;			/* was suspect, then others were accepted */
 	int32		counts[4];		/* by RowFate */
 	PartStretch *stack;			/* not yet attempted, topmost next */
@@ -60,11 +62,17 @@ extern void part_forget_marks(Part *part);
  */
 extern bool part_apply(Part *part, TlOutcome outcome, const char *reason);
 
-/* Applies what resolve said: the marked rows are there, the others not. */
-extern void part_apply_resolved(Part *part);
+/*
+ * Applies what resolve said: the marked rows are there, the others not.
+ * recent: they came by this part's attempts.
+ */
+extern void part_apply_resolved(Part *part, bool recent);
 
-/* All were refused before, and the store has accepted others since. */
-extern void part_hear_all(Part *part);
+/*
+ * The first nheld rows were refused before; heard: and the store has accepted
+ * others since.
+ */
+extern void part_expect(Part *part, int32 nheld, bool heard);
 
 /* Makes the suspects pending again. */
 extern void part_retry_suspects(Part *part);
