@@ -458,7 +458,8 @@ COMMENT ON COLUMN token_ledger.lane.filtered IS
 'Events that the target''s filter left out.';
 COMMENT ON COLUMN token_ledger.lane.vanished IS
 'Events that left the ledger after they were claimed, before they were read.';
-COMMENT ON COLUMN token_ledger.lane.batches IS 'Batches acknowledged.';
+COMMENT ON COLUMN token_ledger.lane.batches IS
+'Batches sent, those that a refusal was narrowed down with included.';
 COMMENT ON COLUMN token_ledger.lane.bytes IS
 'Bytes of column data acknowledged.';
 COMMENT ON COLUMN token_ledger.lane.retries IS
@@ -1449,7 +1450,8 @@ COMMENT ON COLUMN token_ledger.lanes.forwarded IS
 'Events that the store has acknowledged.';
 COMMENT ON COLUMN token_ledger.lanes.dead IS
 'Events set aside as dead letters.';
-COMMENT ON COLUMN token_ledger.lanes.batches IS 'Batches acknowledged.';
+COMMENT ON COLUMN token_ledger.lanes.batches IS
+'Batches sent, those that a refusal was narrowed down with included.';
 COMMENT ON COLUMN token_ledger.lanes.retries IS
 'Attempts that certainly stored nothing.';
 COMMENT ON COLUMN token_ledger.lanes.unknowns IS

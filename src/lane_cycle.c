@@ -522,6 +522,9 @@ apply_outcome(Lane *lane, TlOutcome outcome, const TlVerdict *verdict)
 	int32		landed = lane->part->counts[ROW_LANDED];
 
 	learn_split(lane, outcome);
+	if (outcome == TL_REFUSED || outcome == TL_SPLIT)
+		strlcpy(lane->refusal_code, verdict->code,
+				sizeof(lane->refusal_code));
 	if (outcome == TL_UNKNOWN && marked &&
 		lane->target->backend->resolve != NULL)
 		part_forget_marks(lane->part);
@@ -638,6 +641,7 @@ collect(Lane *lane)
 
 			letter->event_id = *id;
 			letter->reason = part->reasons[row];
+			letter->code = lane->refusal_code;
 			settlement->dead = lappend(settlement->dead, letter);
 		}
 	}
@@ -672,25 +676,22 @@ take_turns(Lane *lane)
 static void
 settle(Lane *lane)
 {
+	Queue	   *queue = &lane->queue;
 	Settlement *settlement = &lane->settlement;
 	Target	   *target = lane->target;
 	bool		held = settlement->held != NIL;
 	bool		more = lane->claim_was_full && !held &&
 		lane->slot->lane < target->lanes;
 
-	if (lane->session->new_state != NULL)
+	if (queue->new_state != NULL)
 	{
-		settlement->state = VARDATA(lane->session->new_state);
-		settlement->state_len = VARSIZE(lane->session->new_state) - VARHDRSZ;
+		settlement->state = VARDATA(queue->new_state);
+		settlement->state_len = VARSIZE(queue->new_state) - VARHDRSZ;
 	}
-	if (!queue_settle(&lane->queue, settlement, more ? target->claim_rows : 0,
+	if (!queue_settle(queue, settlement, more ? target->claim_rows : 0,
 					  target->batch_rows))
 		return lost(lane);
-	if (lane->session->new_state != NULL)
-	{
-		pfree(lane->session->new_state);
-		lane->session->new_state = NULL;
-	}
+	queue_forget_state(queue);
 	lane->slot->failures = 0;	/* it works: a later failure is a new one */
 	ConditionVariableBroadcast(&tl_shared->settled);
 	take_turns(lane);

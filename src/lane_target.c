@@ -132,6 +132,15 @@ make_table(Lane *lane)
 						   lane->target->name);
 		return false;
 	}
+	if (queue_has_forwarded(&lane->queue))
+	{
+		lane_failed_config(lane, TL_CAUSE_SCHEMA,
+						   "the store has lost acknowledged events: its table"
+						   " is gone; bring it back, or make an empty one with"
+						   " token_ledger.create_schema('%s')",
+						   lane->target->name);
+		return false;
+	}
 	for (; step->version != 0; step++)
 	{
 		if (session_migrate(lane->session, step, true, &verdict,

@@ -8,11 +8,11 @@
  * event does.
  *
  * An event becomes a dead letter only if the store has refused it (by name,
- * or alone), then accepted another one of the part, and then refused it again:
- * it gets a second hearing, after all others.  A store that refuses everything
- * therefore leaves suspects and no dead letter, also if it names the events,
- * one at a time or all of them at once; and when it is mended in the middle of
- * a part, those that it refused just before are not to blame.
+ * or alone), then accepted another one of the part, and then refused it
+ * again: it gets a second hearing, after all others.  A store that refuses
+ * everything therefore leaves suspects and no dead letter, also if it names
+ * the events, one at a time or all of them at once; and when it is mended in
+ * the middle of a part, those that it refused just before are not to blame.
  *
  *-------------------------------------------------------------------------
  */

@@ -190,6 +190,14 @@ queue_save_state(Queue *queue, const void *state, Size len)
 	return true;
 }
 
+void
+queue_forget_state(Queue *queue)
+{
+	if (queue->new_state != NULL)
+		pfree(queue->new_state);
+	queue->new_state = NULL;
+}
+
 int32
 queue_read(Queue *queue, BatchBuilder *builder,
 		   const LedgerColumn *const *columns, int ncolumns,
@@ -286,6 +294,19 @@ queue_lanes_needed(Queue *queue)
 	needed = (int32) queue_int64(1, 0);
 	lane_commit();
 	return needed;
+}
+
+bool
+queue_has_forwarded(Queue *queue)
+{
+	QueueArgs	args = {0};
+	bool		forwarded;
+
+	lane_begin();
+	arg_add(&args, Int32GetDatum(queue->target_id));
+	forwarded = queue_run(Q_HAS_FORWARDED, &args) > 0;
+	lane_commit();
+	return forwarded;
 }
 
 /*
@@ -426,7 +447,7 @@ set_range(LaneRow *row, const Cursor *cursor, QueuePosition first,
 		range->history = TL_OVERLAP;
 	if (row->part.durable)		/* of held events, its outcome unknown */
 		range->history = TL_OVERLAP;
-	if (row->state == NULL)		/* else it stays suspect until it is renewed */
+	if (row->state == NULL)		/* else suspect until it is renewed */
 		row->state_timeline = timeline;
 	memset(&row->part, 0, sizeof(row->part));
 }
@@ -488,7 +509,8 @@ write_dead_letters(Queue *queue, List *dead)
 		arg_add(&args, Int32GetDatum(queue->target_id));
 		arg_add(&args, UUIDPGetDatum(&letter->event_id));
 		arg_add_text(&args, letter->reason);
-		arg_add_text(&args, letter->code);
+		arg_add_text(&args, letter->code && letter->code[0] ?
+					 letter->code : NULL);
 		queue_run(Q_DEAD_LETTER, &args);
 	}
 }

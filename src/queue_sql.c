@@ -176,6 +176,10 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 		"SELECT pg_catalog.max(lane) + 1 FROM token_ledger.lane"
 		" WHERE target_id OPERATOR(pg_catalog.=) $1 AND NOT retired",
 	NULL, NULL, 1, {INT4OID}},
+	[Q_HAS_FORWARDED] = {
+		"SELECT FROM token_ledger.lane WHERE target_id"
+		" OPERATOR(pg_catalog.=) $1 AND forwarded OPERATOR(pg_catalog.>) 0"
+		" LIMIT 1", NULL, NULL, 1, {INT4OID}},
 	[Q_DEAD_LETTER] = {
 		"INSERT INTO token_ledger.dead_letter AS d"
 		" (target_id, event_id, reason, code) VALUES ($1, $2, $3, $4)"

@@ -24,6 +24,7 @@
 #include "utils/memutils.h"
 
 #include "compat.h"
+#include "lane_transaction.h"
 #include "registry.h"
 #include "session.h"
 
@@ -535,12 +536,13 @@ static const void *
 core_state(TlSession *session, Size *len, bool *suspect)
 {
 	Session    *self = (Session *) session;
-	bytea	   *state = self->new_state;
+	bytea	   *state;
 
 	*len = 0;
 	*suspect = false;
 	if (self->queue == NULL)
 		return NULL;
+	state = self->queue->new_state;
 	if (state == NULL)
 	{
 		state = self->queue->row.state;
@@ -555,14 +557,17 @@ core_state(TlSession *session, Size *len, bool *suspect)
 static void
 core_set_state(TlSession *session, const void *data, Size len)
 {
-	Session    *self = (Session *) session;
-	bytea	   *state = MemoryContextAlloc(session->mcxt, VARHDRSZ + len);
+	Queue	   *queue = ((Session *) session)->queue;
+	MemoryContext old;
+	bytea	   *state;
 
-	SET_VARSIZE(state, VARHDRSZ + len);
-	memcpy(VARDATA(state), data, len);
-	if (self->new_state != NULL)
-		pfree(self->new_state);
-	self->new_state = state;
+	if (queue == NULL)
+		return;
+	old = MemoryContextSwitchTo(queue->mcxt);
+	state = lane_bytea(data, len);
+	MemoryContextSwitchTo(old);
+	queue_forget_state(queue);
+	queue->new_state = state;
 }
 
 static bool
@@ -588,11 +593,8 @@ core_save_state(TlSession *session, const void *data, Size len)
 		self->lost = true;
 	}
 	PG_END_TRY();
-	if (!self->lost && self->new_state != NULL)
-	{
-		pfree(self->new_state);
-		self->new_state = NULL;
-	}
+	if (!self->lost)
+		queue_forget_state(self->queue);
 	return !self->lost;
 }
 

@@ -216,9 +216,9 @@ tlpg_rollback(TlpgState *state)
  * gives up, and we know that nothing happened.  Names are qualified and
  * operators come from pg_catalog, whatever the role's search_path.
  *
- * A server that waits in COPY for a client which the network has cut off keeps
- * our locks, and no statement_timeout ends that wait: keepalives do, after a
- * minute instead of the usual two hours.
+ * A server that waits in COPY for a client which the network has cut off
+ * keeps our locks, and no statement_timeout ends that wait: keepalives do,
+ * after a minute instead of the usual two hours.
  *
  * Look-ups ask for READ WRITE, which a standby refuses: it may lag behind,
  * and an event that it does not hold yet would be sent again.  Sending does

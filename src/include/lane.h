@@ -49,7 +49,7 @@ typedef struct Lane
 	bool		held_crowd;		/* the part is of held events, which leave no
 								 * room for the range's */
 	bool		pass_over_held; /* so it is the range's turn now */
-	bool		held_heard;		/* and since then the store has accepted some */
+	bool		held_heard;		/* the store has accepted some since */
 
 	/* The part that is on its way; NULL: none is built. */
 	Part	   *part;
@@ -58,6 +58,7 @@ typedef struct Lane
 	TlHistory	attempt_base;	/* what its history falls back to */
 	TimestampTz attempt_at;		/* of the first one under its token */
 	Settlement	settlement;
+	char		refusal_code[24];	/* of the last refusal */
 
 	/* What has been reported. */
 	bool		failing;

@@ -29,8 +29,8 @@ typedef struct Part
 {
 	MemoryContext mcxt;			/* that it lives in */
 	int32		nrows;
-	int32		nheld;			/* the first of them were refused in an earlier
-								 * part */
+	int32		nheld;			/* the first of them were refused in an
+								 * earlier part */
 	uint8	   *fates;			/* RowFate, by row */
 	char	  **reasons;		/* of ROW_REFUSED and ROW_SUSPECT */
 	bool	   *heard;			/* was suspect, then others were accepted */

@@ -69,6 +69,8 @@ typedef struct Queue			/* one lane's view of one target */
 	LaneRow		row;			/* lives in row_mcxt */
 	MemoryContext row_mcxt;
 	MemoryContext spare_mcxt;
+	bytea	   *new_state;		/* the backend's, durable with the next
+								 * settlement; outlives its session */
 	bool		paused;			/* no claims */
 	bool		halted;			/* suspended or stopped: nothing is sent */
 	bool		in_error;		/* so says the row that was found */
@@ -146,6 +148,9 @@ extern bool queue_begin_part(Queue *queue, const QueuePart *part);
 /* Makes the backend's state durable; false: the lane was lost. */
 extern bool queue_save_state(Queue *queue, const void *state, Size len);
 
+/* Drops what set_state left, once it is durable. */
+extern void queue_forget_state(Queue *queue);
+
 /* Puts every later part of the range under the suspicion of overlap. */
 extern bool queue_distrust_range(Queue *queue);
 
@@ -172,6 +177,9 @@ extern void queue_report_remote(Queue *queue, int32 version,
 								const char *differences,
 								TimestampTz keeps_from);
 extern void queue_retire(Queue *queue);
+
+/* Has any lane of the target ever forwarded an event? */
+extern bool queue_has_forwarded(Queue *queue);
 
 /* Highest lane that holds a range or held events, plus one. */
 extern int32 queue_lanes_needed(Queue *queue);

@@ -20,7 +20,6 @@ typedef struct Session
 	const TlBackend *backend;
 	Queue	   *queue;			/* NULL: an administrative session */
 	List	   *secrets;		/* of char *: read so far, for redaction */
-	bytea	   *new_state;		/* set_state: durable with the settlement */
 	bool		lost;			/* save_state found the lane taken over */
 	MemoryContext call_mcxt;	/* reset after each callback without batch */
 } Session;

@@ -272,8 +272,9 @@ typedef struct TlCore
 								 const char *reason);
 
 	/*
-	 * The lane's saved state; NULL: none.  suspect: it is older than a
-	 * fail-over or a restore, what it names may have moved on.
+	 * The lane's saved state; NULL: none.  Valid until the next set_state or
+	 * save_state.  suspect: it is older than a fail-over or a restore, what
+	 * it names may have moved on.
 	 */
 	const void *(*state) (TlSession *session, Size *len, bool *suspect);
 
