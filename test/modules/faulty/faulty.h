@@ -60,7 +60,8 @@ extern void journal_begin(Faulty *f, const char *callback, int number,
 						  const char *fault, const TlBatch *batch);
 extern void journal_end(Faulty *f, const char *callback, int number,
 						TlOutcome outcome, const TlBatch *batch);
-extern void journal_note(Faulty *f, const char *format,...) pg_attribute_printf(2, 3);
+extern void journal_note(Faulty *f, const char *format,...)
+			pg_attribute_printf(2, 3);
 extern void journal_mark(const TlBatch *batch, int32 row, char mark);
 
 /* landing.c: what really reaches the store. */

@@ -192,12 +192,13 @@ static void
 write_line(Faulty *f, StringInfo line)
 {
 	const char *path = faulty_core->option(f->session, "faulty_journal");
-	int			fd = path ? BasicOpenFile(path, O_WRONLY | O_APPEND | O_CREAT) : -1;
+	int			fd;
 	bool		written;
 
-	appendStringInfoChar(line, '\n');
 	if (path == NULL)
 		return;
+	appendStringInfoChar(line, '\n');
+	fd = BasicOpenFile(path, O_WRONLY | O_APPEND | O_CREAT);
 	written = fd >= 0 && write(fd, line->data, line->len) == line->len;
 	if (fd >= 0)
 		close(fd);

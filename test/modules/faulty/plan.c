@@ -61,7 +61,7 @@ read_line(Plan *plan, const char *line, const char *callback, int number)
 {
 	char		what[64];
 	char		range[64];
-	Fault		fault = {{0}};
+	Fault		fault = {.arg = 0};
 	int			words = sscanf(line, "%63s %63s %31s %ld", what, range,
 							   fault.name, &fault.arg);
 

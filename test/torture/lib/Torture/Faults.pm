@@ -52,7 +52,7 @@ sub cause
 
 		$self->{count}{ $fault->[1] }++ if $done;
 		$self->{kills}++ if $done && $fault->[2];
-		$self->_pass_time;
+		$self->_pass_time($done && $fault->[2]);
 		$self->_check_identity if ++$n % 10 == 0;
 	}
 	return;
@@ -112,13 +112,13 @@ sub _draw
 # server to come back.
 sub _pass_time
 {
-	my ($self) = @_;
+	my ($self, $killed) = @_;
 
-	if (rand() < 0.9)
+	if ($killed && rand() < 0.9)
 	{
 		$_->await foreach $self->{ledger}->servers;
 	}
-	usleep(1000 * int(rand() ** 2 * 900));	# sleep-ok: the moment of a fault
+	usleep(1000 * int(rand() ** 2 * 800));	# sleep-ok: the moment of a fault
 	$self->_resume_stalled if rand() < 0.4;
 	return;
 }

@@ -61,7 +61,7 @@ sub create
 	$self->{server}->create(<<'EOC', 'torture.conf' => $self->settings);
 shared_preload_libraries = 'tokenledger'
 max_worker_processes = 24
-max_prepared_transactions = 40
+max_prepared_transactions = 100
 include = 'torture.conf'
 EOC
 	return;

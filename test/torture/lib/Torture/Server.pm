@@ -133,17 +133,23 @@ sub processes
 
 # SIGKILL for the postmaster and all its children, which are not given the time
 # to notice.
+#
+# NB: one that is born meanwhile and survives may wait for ever for a lock of
+# one that did not, so the postmaster is stopped first.
 sub kill_all
 {
 	my ($self) = @_;
 	my $postmaster = $self->postmaster or return;
+	my @pids = ($postmaster);
 
-	kill 'KILL', $postmaster, map { $_->[0] } $self->processes;
+	kill 'STOP', $postmaster;
+	push @pids, map { $_->[0] } $self->processes;
+	kill 'KILL', @pids;
 	my $deadline = time + $START_SECONDS;
 
-	until (!kill(0, $postmaster) && $! == ESRCH)
+	while (grep { kill(0, $_) || $! != ESRCH } @pids)
 	{
-		die "process $postmaster does not end\n" if time > $deadline;
+		die "server $self->{name} does not end\n" if time > $deadline;
 		usleep(10_000);		# sleep-ok: interval of a poll with a deadline
 	}
 	return;

@@ -27,19 +27,20 @@ my @ways = (
 	[ 4, \&_known ],
 	[ 3, \&_late ],
 	[ 4, \&_prepare ],
-	[ 4, \&_finish_prepared ],
+	[ 6, \&_finish_prepared ],
 	[ 2, \&_loop ]);
 
 sub start
 {
 	my ($class, $ledger, $n) = @_;
 	my $self = bless { pids => [] }, $class;
+	my $parent = $$;
 
 	foreach my $number (1 .. $n)
 	{
 		my $pid = fork // die "fork: $!";
 
-		_write($ledger, $number) if $pid == 0;
+		_write($ledger, $number, $parent) if $pid == 0;
 		push @{ $self->{pids} }, $pid;
 	}
 	return $self;
@@ -66,7 +67,7 @@ sub DESTROY
 # Never returns.
 sub _write
 {
-	my ($ledger, $number) = @_;
+	my ($ledger, $number, $parent) = @_;
 	my $stop = 0;
 	my %writer = (number => $number, prepared => 0, ledger => $ledger);
 
@@ -74,7 +75,7 @@ sub _write
 	  foreach qw(TERM INT HUP);
 	$SIG{PIPE} = 'IGNORE';
 	srand $ledger->{seed} * 100 + $number;
-	until ($stop)
+	until ($stop || getppid != $parent)
 	{
 		my $script = join '', map { _transaction(\%writer) } 1 .. 4 + rand 12;
 
@@ -145,8 +146,10 @@ sub _many
 
 sub _copy
 {
-	return "COPY $EVENTS (event_id, provider, model, total_tokens) FROM STDIN;\n"
-	  . join('', map { _uuid() . "\tprovider\tcopied\t$_\n" } 1 .. 2 + rand 200)
+	return "COPY $EVENTS (event_id, provider, model, total_tokens)"
+	  . " FROM STDIN;\n"
+	  . join('',
+		map { _uuid() . "\tprovider\tcopied\t$_\n" } 1 .. 2 + rand 200)
 	  . "\\.\n";
 }
 
@@ -200,7 +203,7 @@ sub _prepare
 sub _finish_prepared
 {
 	my ($writer) = @_;
-	my $number = $writer->{prepared} - int(rand 4);
+	my $number = $writer->{prepared} - int(rand 12);
 
 	return '' if $number < 1;
 	return sprintf "%s PREPARED 'w%d_%d';\n",

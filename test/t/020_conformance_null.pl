@@ -1,0 +1,13 @@
+# The conformance suite for backend null: see test/conformance/README.md.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/../conformance/lib";
+
+use Test::More;
+
+use Conformance;
+
+conformance_run(conformance_store('null'));
+done_testing();
