@@ -332,6 +332,7 @@ sub _note
 
 # A saved state is there at once, a set one as soon as its batch is settled:
 # seen by its own process before, by a successor only if it was acknowledged.
+# Whether it outlives a call that throws is not said.
 sub _check_state
 {
 	my ($state, $lane, $line) = @_;
@@ -342,14 +343,17 @@ sub _check_state
 	@allowed = ($set)
 	  if defined $set && !$lane->{taken_over} && $outcome ne 'none';
 	push @allowed, $set
-	  if defined $set && $lane->{taken_over} && $outcome eq 'ok';
+	  if defined $set && $outcome eq ($lane->{taken_over} ? 'ok' : 'none');
 	_violation($state, $line,
 		"its state is '$line->{state}', not '" . join("' or '", @allowed) . "'")
 	  if !grep { $_ eq $line->{state} } @allowed;
 	$lane->{allowed} = [ $line->{state} ]
 	  if $lane->{taken_over} || $outcome eq 'ok';
 	$lane->{set} = $set
-	  if defined $set && !$lane->{taken_over} && $outcome ne 'ok' && $outcome ne 'none';
+	  if defined $set
+	  && !$lane->{taken_over}
+	  && $outcome ne 'ok'
+	  && $line->{state} eq $set;
 	return;
 }
 

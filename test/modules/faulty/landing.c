@@ -107,7 +107,7 @@ land(Faulty *f, TlBatch *batch, const int32 *rows, int32 nrows,
 	return outcome;
 }
 
-/* The batch that was on its way arrives now; nobody hears what became of it. */
+/* The batch that was on its way arrives now; nobody hears how it ended. */
 void
 land_late(Faulty *f)
 {
@@ -154,7 +154,7 @@ static void
 mark(TlBatch *batch, int32 row, const char *reason, bool landed)
 {
 	if (row < 0 || row >= batch->nrows)
-		elog(PANIC, "the backend has marked row %d of %d", row, batch->nrows);
+		elog(PANIC, "row %d of %d was marked", row, batch->nrows);
 	if (batch == cut.batch && cut.present != NULL)
 	{
 		cut.present[row] |= landed;
