@@ -91,6 +91,9 @@ sub restart
 }
 
 # Waits until it lets a session in.
+#
+# NB: a server in which somebody is killed while it recovers from the last
+# killing gives up; an operator starts it again.
 sub await
 {
 	my ($self) = @_;
@@ -100,6 +103,7 @@ sub await
 	{
 		die "server $self->{name} does not come back\n" if time > $deadline;
 		usleep(20_000);		# sleep-ok: interval of a poll with a deadline
+		$self->start unless $self->postmaster;
 	}
 	return;
 }
