@@ -87,6 +87,9 @@ COMMENT ON FUNCTION token_ledger.ingest_position() IS
 
 -- No CHECK, no foreign key, and nullability no tighter than this: an insert
 -- never fails because a client sent odd values.
+--
+-- ingest_seq orders the rows of one transaction, thus of one session, whose
+-- cached values ascend; so the sequence is asked once for many rows.
 CREATE TABLE token_ledger.token_ledger_events (
 	event_id uuid NOT NULL DEFAULT gen_random_uuid(),
 	trace_id uuid,
@@ -114,7 +117,7 @@ CREATE TABLE token_ledger.token_ledger_events (
 	request_preview text,
 	response_preview text,
 	ingest_xid xid8 GENERATED ALWAYS AS (token_ledger.ingest_position()) STORED,
-	ingest_seq bigint GENERATED ALWAYS AS IDENTITY (CACHE 1),
+	ingest_seq bigint GENERATED ALWAYS AS IDENTITY (CACHE 64),
 	CONSTRAINT token_ledger_events_pkey PRIMARY KEY (event_id)
 );
 COMMENT ON TABLE token_ledger.token_ledger_events IS

@@ -112,7 +112,7 @@ provide()
 
 	shift 2
 	"$@" >/dev/null 2>&1 && return 0
-	if is_root && have apt-get && [ -z "${NO_INSTALL:-}" ]; then
+	if is_root && have apt-get && [ -z "${NO_PACKAGES:-}" ]; then
 		apt_install "$package" && "$@" >/dev/null 2>&1 && return 0
 	fi
 	MISSING+=("$kind:$package")
@@ -127,7 +127,7 @@ provide_build()
 	provide required gcc have gcc
 	provide required libc6-dev has_header stdio.h
 	if ! find_pg_config >/dev/null; then
-		if is_root && have apt-get && [ -z "${NO_INSTALL:-}" ]; then
+		if is_root && have apt-get && [ -z "${NO_PACKAGES:-}" ]; then
 			apt_update_once
 		fi
 		major=$(suite_major)
