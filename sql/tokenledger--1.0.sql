@@ -694,8 +694,9 @@ COMMENT ON FUNCTION token_ledger.wake() IS
 
 -- Counts committed events that lose their place in the queue: those deleted
 -- or truncated, and those that INSERT ... ON CONFLICT DO UPDATE moves to the
--- inserting transaction (they will be forwarded once more).  A target that
--- had not claimed them counts them as vanished.
+-- inserting transaction (they will be forwarded once more; up to PostgreSQL
+-- 16, later ones leave them where they are).  A target that had not claimed
+-- them counts them as vanished.
 CREATE FUNCTION token_ledger.retire()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
