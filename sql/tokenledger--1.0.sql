@@ -344,7 +344,7 @@ COMMENT ON COLUMN token_ledger.target.last_xid IS
 COMMENT ON COLUMN token_ledger.target.last_seq IS
 'Last position claimed in the current window; NULL: none.';
 COMMENT ON COLUMN token_ledger.target.suspect_to IS
-'Events visible in this snapshot may have been sent before a fail-over and are looked up first.';
+'Events of transactions before the xmax of this snapshot may have been sent before a fail-over and are looked up first.';
 COMMENT ON COLUMN token_ledger.target.timeline IS
 'Of the write-ahead log when the target last ran.';
 COMMENT ON COLUMN token_ledger.target.start_request IS
@@ -384,6 +384,7 @@ CREATE TABLE token_ledger.lane (
 	part_history smallint,
 	part_started_at timestamptz,
 	held uuid[],
+	held_suspect boolean NOT NULL DEFAULT false,
 	backend_state bytea,
 	state_timeline integer,
 	forwarded bigint NOT NULL DEFAULT 0,
@@ -448,6 +449,8 @@ COMMENT ON COLUMN token_ledger.lane.part_started_at IS
 'When the part was first attempted.';
 COMMENT ON COLUMN token_ledger.lane.held IS
 'Events that were refused alone; they are judged again together with later ones.';
+COMMENT ON COLUMN token_ledger.lane.held_suspect IS
+'Some of them may have been sent before a fail-over and are looked up first.';
 COMMENT ON COLUMN token_ledger.lane.backend_state IS
 'What the backend has saved: a stream, a channel.';
 COMMENT ON COLUMN token_ledger.lane.state_timeline IS

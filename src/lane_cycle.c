@@ -40,6 +40,7 @@ static void build_part(Lane *lane);
 static void begin_batch(Lane *lane, bool keep_cut);
 static void cut_part(Lane *lane, QueuePart *part, int32 taken,
 					 QueuePosition upto, bool cut);
+static TlHistory history_before(const Lane *lane, bool with_held);
 static uint64 part_checksum(const BatchBuilder *builder);
 static void keep_unread_held(Lane *lane);
 static bool is_refused(const BatchBuilder *builder, const pg_uuid_t *id);
@@ -192,6 +193,7 @@ build_part(Lane *lane)
 	MemoryContextSwitchTo(lane->part_mcxt);
 	batch_finish(lane->builder, &lane->whole);
 	cut_part(lane, &part, taken, upto, cut);
+	part.history = history_before(lane, !pass_over);
 	lane->pass_over_held = pass_over;
 	lane->held_crowd = cut && taken == 0 && queue->row.range.claimed;
 	if (cut || pass_over)
@@ -211,7 +213,7 @@ build_part(Lane *lane)
 		part.history = TL_OVERLAP;
 		again = false;
 	}
-	lane->attempt_base = queue->row.range.history;
+	lane->attempt_base = part.history;
 	if (again)
 		lane->attempt_base = Max(lane->attempt_base,
 								 queue->row.part.history);
@@ -265,9 +267,19 @@ cut_part(Lane *lane, QueuePart *part, int32 taken, QueuePosition upto,
 			queue->row.range.done;
 	part->rows = batch_taken(lane->builder);
 	part->checksum = part_checksum(lane->builder);
-	part->history = queue->row.range.history;
 	part->started_at = GetCurrentTimestamp();
 	lane_random_uuid(&part->token);
+}
+
+/* What may have become of a part's events before this lane claimed them. */
+static TlHistory
+history_before(const Lane *lane, bool with_held)
+{
+	const LaneRow *row = &lane->queue.row;
+
+	if (with_held && row->held_suspect)
+		return TL_OVERLAP;
+	return row->range.history;
 }
 
 /*

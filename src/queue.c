@@ -54,6 +54,7 @@ static bool settle_and_claim(Queue *queue, const Settlement *settlement,
 static bool claim_into(Queue *queue, LaneRow *row, int32 rows,
 					   int32 part_rows);
 static void advance_to_new_window(Cursor *cursor);
+static bool is_suspect(const Cursor *cursor);
 static void set_range(LaneRow *row, const Cursor *cursor,
 					  QueuePosition first, const QueueWalk *walk,
 					  int32 timeline);
@@ -163,8 +164,9 @@ queue_distrust_range(Queue *queue)
 }
 
 /*
- * NB: the row's timeline also tells that its range may overlap with what was
- * sent before a fail-over; now the histories have to tell it.
+ * NB: the row's timeline also tells that its range and its held events may
+ * overlap with what was sent before a fail-over; now the histories, and
+ * held_suspect, have to tell it.
  */
 bool
 queue_save_state(Queue *queue, const void *state, Size len)
@@ -179,6 +181,7 @@ queue_save_state(Queue *queue, const void *state, Size len)
 	arg_add(&args, PointerGetDatum(row.state));
 	arg_add(&args, Int32GetDatum(row.state_timeline));
 	arg_add(&args, Int16GetDatum(row.range.history));
+	arg_add(&args, BoolGetDatum(row.held_suspect));
 	if (queue_run_at(Q_SAVE_STATE, &queue->lane_tid, &args) == 0)
 	{
 		lane_abort();
@@ -427,6 +430,20 @@ advance_to_new_window(Cursor *cursor)
 	cursor->last.seq = -1;
 }
 
+/*
+ * Does the window reach back before the new timeline?  NB: what suspect_to
+ * does not see, but could have, is suspect as well: a transaction that was
+ * prepared then may have been committed, and its events sent, before.
+ */
+static bool
+is_suspect(const Cursor *cursor)
+{
+	return cursor->has_suspect &&
+		window_begins_before(parse_snapshot(cursor->from),
+							 parse_snapshot(cursor->to),
+							 parse_snapshot(cursor->suspect_to)->xmax);
+}
+
 static void
 set_range(LaneRow *row, const Cursor *cursor, QueuePosition first,
 		  const QueueWalk *walk, int32 timeline)
@@ -441,9 +458,7 @@ set_range(LaneRow *row, const Cursor *cursor, QueuePosition first,
 	range->rows = walk->rows;
 	range->done_rows = 0;
 	range->history = TL_FRESH;
-	if (cursor->has_suspect &&
-		!window_covers(parse_snapshot(cursor->from),
-					   parse_snapshot(cursor->suspect_to)))
+	if (is_suspect(cursor))
 		range->history = TL_OVERLAP;
 	if (row->part.durable)		/* of held events, its outcome unknown */
 		range->history = TL_OVERLAP;
@@ -472,6 +487,8 @@ apply_settlement(LaneRow *row, const Settlement *settlement, int32 timeline,
 				 int64 *vanished)
 {
 	row->held = settlement->held;
+	if (row->held == NIL)
+		row->held_suspect = false;
 	if (settlement->state != NULL)
 	{
 		row->state = lane_bytea(settlement->state, settlement->state_len);
@@ -590,6 +607,7 @@ write_lane(Queue *queue, const LaneRow *row, const Settlement *settlement,
 	else
 		arg_add(&args, PointerGetDatum(row->state));
 	arg_add(&args, Int32GetDatum(row->state_timeline));
+	arg_add(&args, BoolGetDatum(row->held_suspect));
 	add_totals(&args, settlement, vanished);
 	if (is_null_uuid(&settlement->last_event))
 		arg_add_null(&args);

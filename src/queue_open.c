@@ -11,8 +11,9 @@
  *	  the original: the new row is suspended until adopt().
  *	- pg_upgrade is no copy: it keeps the transaction id of the row in
  *	  instance_local, which a dump does not even contain.
- *	- A new timeline may have lost settlements: everything visible now and not
- *	  settled is suspected to be in the store already.
+ *	- A new timeline may have lost settlements: everything that a transaction
+ *	  from before it has inserted, and that is not settled, is suspected to be
+ *	  in the store already.
  *
  *-------------------------------------------------------------------------
  */
@@ -50,6 +51,7 @@ static void suspect_everything(Queue *queue);
 static Datum snapshot_now(void);
 static bool take_lane(Queue *queue);
 static void read_lane(Queue *queue, LaneRow *row);
+static void suspect_lane(LaneRow *row);
 static void read_range(QueueRange *range);
 static void read_part(QueuePart *part);
 static QueuePosition read_position(int column);
@@ -257,8 +259,19 @@ read_lane(Queue *queue, LaneRow *row)
 	state = queue_value(23, &isnull);
 	row->state = isnull ? NULL : DatumGetByteaP(state);
 	row->state_timeline = (int32) queue_int64(24, queue->timeline);
-	if (row->range.claimed && row->state_timeline != queue->timeline)
+	row->held_suspect = DatumGetBool(queue_value(25, &isnull));
+	if (row->state_timeline != queue->timeline)
+		suspect_lane(row);
+}
+
+/* A predecessor on another timeline may have sent what the row holds. */
+static void
+suspect_lane(LaneRow *row)
+{
+	if (row->range.claimed)
 		row->range.history = row->part.history = TL_OVERLAP;
+	if (row->held != NIL)
+		row->held_suspect = true;
 }
 
 static void

@@ -31,7 +31,7 @@
 	"source, range_from, range_to, first_xid, first_seq, done_xid, done_seq," \
 	" last_xid, last_seq, range_rows, done_rows, range_history," \
 	" part_xid, part_seq, part_rows, part_checksum, part_token, part_history," \
-	" part_started_at, held, backend_state, state_timeline"
+	" part_started_at, held, backend_state, state_timeline, held_suspect"
 
 typedef struct StatementText
 {
@@ -39,7 +39,7 @@ typedef struct StatementText
 	const char *key;			/* NULL: by key alone, all of it is in head */
 	const char *tail;
 	int			nargs;
-	Oid			types[36];
+	Oid			types[37];
 } StatementText;
 
 static const StatementText texts[Q_NSTATEMENTS] = {
@@ -79,28 +79,30 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 	[Q_WRITE_LANE] = {
 		"UPDATE token_ledger.lane SET (" LANE_COLUMNS ") ="
 		" ($5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,"
-		" $19, $20, $21, $22, $23, $24, $25, $26),"
-		" forwarded = forwarded + $27, rows_new = rows_new + $28,"
-		" dead = dead + $29, vanished = vanished + $30,"
-		" batches = batches + $31, bytes = bytes + $32,"
-		" retries = retries + $33, unknowns = unknowns + $34,"
-		" resolves = resolves + $35,"
-		" settled_at = CASE WHEN $31 > 0 THEN pg_catalog.now()"
-		" ELSE settled_at END, last_event = COALESCE($36, last_event) WHERE ",
-		LANE_KEY, " RETURNING ctid", 36,
+		" $19, $20, $21, $22, $23, $24, $25, $26, $27),"
+		" forwarded = forwarded + $28, rows_new = rows_new + $29,"
+		" dead = dead + $30, vanished = vanished + $31,"
+		" batches = batches + $32, bytes = bytes + $33,"
+		" retries = retries + $34, unknowns = unknowns + $35,"
+		" resolves = resolves + $36,"
+		" settled_at = CASE WHEN $32 > 0 THEN pg_catalog.now()"
+		" ELSE settled_at END, last_event = COALESCE($37, last_event) WHERE ",
+		LANE_KEY, " RETURNING ctid", 37,
 		{TIDOID, INT4OID, INT2OID, INT8OID, TEXTOID, PG_SNAPSHOTOID,
 			PG_SNAPSHOTOID, XID8OID, INT8OID, XID8OID, INT8OID, XID8OID,
 			INT8OID, INT4OID, INT4OID, INT2OID, XID8OID, INT8OID, INT4OID,
 			INT8OID, UUIDOID, INT2OID, TIMESTAMPTZOID, UUIDARRAYOID, BYTEAOID,
-			INT4OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
-	INT8OID, INT8OID, INT8OID, UUIDOID}},
+			INT4OID, BOOLOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
+	INT8OID, INT8OID, INT8OID, INT8OID, UUIDOID}},
 	[Q_SAVE_STATE] = {
 		"UPDATE token_ledger.lane SET backend_state = $5,"
 		" state_timeline = $6, range_history = GREATEST(range_history, $7),"
 		" part_history = CASE WHEN part_history IS NOT NULL"
-		" THEN GREATEST(part_history, $7) END WHERE ",
-		LANE_KEY, " RETURNING ctid", 7,
-	{TIDOID, INT4OID, INT2OID, INT8OID, BYTEAOID, INT4OID, INT2OID}},
+		" THEN GREATEST(part_history, $7) END,"
+		" held_suspect = held_suspect OR $8 WHERE ",
+		LANE_KEY, " RETURNING ctid", 8,
+		{TIDOID, INT4OID, INT2OID, INT8OID, BYTEAOID, INT4OID, INT2OID,
+	BOOLOID}},
 	[Q_RETIRE_LANE] = {
 		"UPDATE token_ledger.lane SET retired = true, backend_state = NULL"
 		" WHERE ", LANE_KEY, " RETURNING ctid", 4,

@@ -88,6 +88,18 @@ window_covers(const WindowSnapshot *outer, const WindowSnapshot *inner)
 	return true;
 }
 
+bool
+window_begins_before(const WindowSnapshot *from, const WindowSnapshot *to,
+					 uint64 xid)
+{
+	for (int i = 0; i < from->nxip && from->xip[i] < xid; i++)
+	{
+		if (window_visible(to, from->xip[i]))
+			return true;
+	}
+	return from->xmax < xid && from->xmax < to->xmax;
+}
+
 int
 window_intervals(const WindowSnapshot *from, const WindowSnapshot *to,
 				 const WindowSnapshot *previous, XidInterval **intervals)

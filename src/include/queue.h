@@ -48,6 +48,8 @@ typedef struct LaneRow
 	QueuePart	part;
 	List	   *held;			/* of pg_uuid_t *: refused alone, to be judged
 								 * again together with later events */
+	bool		held_suspect;	/* some of them may have landed before a
+								 * fail-over */
 	bytea	   *state;			/* the backend's; NULL: none */
 	int32		state_timeline;
 } LaneRow;

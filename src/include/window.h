@@ -39,6 +39,13 @@ extern bool window_covers(const WindowSnapshot *outer,
 						  const WindowSnapshot *inner);
 
 /*
+ * May there be a transaction before xid that is visible in to and not in
+ * from?
+ */
+extern bool window_begins_before(const WindowSnapshot *from,
+								 const WindowSnapshot *to, uint64 xid);
+
+/*
  * The transactions visible in to and not in from, as sorted disjoint
  * intervals; returns their number.  The last interval may contain
  * transactions that are in progress in to: whoever reads filters them.  Those

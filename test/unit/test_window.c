@@ -199,12 +199,50 @@ check_covers(void)
 	}
 }
 
+/* By trying every transaction. */
+static bool
+begins_before(const WindowSnapshot *from, const WindowSnapshot *to,
+			  uint64 xid)
+{
+	for (uint64 x = FIRST_XID; x < xid; x++)
+		if (window_visible(to, x) && !window_visible(from, x))
+			return true;
+	return false;
+}
+
+/* NB: "yes" may be too careful where what began before has not ended. */
+static void
+check_begins(void)
+{
+	const WindowSnapshot *s = history.snapshots;
+
+	for (int i = 0; i < history.nsnapshots; i++)
+	{
+		for (int j = i; j < history.nsnapshots; j++)
+		{
+			for (uint64 x = FIRST_XID; x < FIRST_XID + MAX_XACTS + 2; x++)
+			{
+				bool		answer = window_begins_before(&s[i], &s[j], x);
+
+				if (begins_before(&s[i], &s[j], x) && !answer)
+					wrong++;
+				if (answer && s[i].xmax >= x &&
+					!begins_before(&s[i], &s[j], x))
+					wrong++;
+				if (answer && s[i].xmax >= s[j].xmax && s[i].nxip == 0)
+					wrong++;
+			}
+		}
+	}
+}
+
 static void
 check_history(void)
 {
 	check_windows();
 	check_looks();
 	check_covers();
+	check_begins();
 	played++;
 }
 
