@@ -1,8 +1,8 @@
 """access.py: who may ask
 
 The embedded engine knows no users, so this imitates the server: one user with
-or without a password, a bearer token, a client certificate that names the user.
-Codes and texts are the server's.
+or without a password, a bearer token, a client certificate that names the
+user.  Codes and texts are the server's.
 """
 
 import base64

@@ -8,9 +8,9 @@ INSERT reads its data from a file (see statement.py): the engine's streaming
 insert reports success for rows that the sink refused.
 
 The engine names its queries itself.  The client's name goes along as the
-setting log_comment, by which KILL QUERY finds it; system.processes is answered
-from the table of running requests here, which knows more than the engine: that
-a request still sends its body, or hangs at a fault point.
+setting log_comment, by which KILL QUERY finds it; system.processes is
+answered from the table of running requests here, which knows more than the
+engine: that a request still sends its body, or hangs at a fault point.
 """
 
 import os
@@ -44,18 +44,15 @@ STATUS_OF_CODE = {code: status for status, codes in STATUS.items()
 class StoreError(Exception):
     """An exception of the store: its code and its text after the code."""
 
-    def __init__(self, code, text):
+    def __init__(self, code, text, status=None):
         super().__init__(text)
         self.code = code
         self.text = text
-
-    @property
-    def status(self):
-        return STATUS_OF_CODE.get(self.code, 500)
+        self.status = status or STATUS_OF_CODE.get(code, 500)
 
     @classmethod
     def from_engine(cls, error):
-        """Without the code, which is said twice now and then, and version."""
+        """Without code and version, which are said twice now and then."""
         text = str(error)
         match = re.match(r'Code: (\d+)\. DB::Exception: ', text)
         code = int(match.group(1)) if match else 1002
@@ -69,8 +66,8 @@ class StoreError(Exception):
 class Request:
     """A statement that was accepted and has not ended.
 
-    cancelled is set by KILL QUERY; on_cancel, if there is one, wakes a request
-    that reads its body.
+    cancelled is set by KILL QUERY; on_cancel, if there is one, wakes a
+    request that reads its body.
     """
 
     def __init__(self, query_id, user, query, database):

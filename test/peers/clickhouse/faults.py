@@ -8,8 +8,8 @@ A fault belongs to one point of a request's way:
     committed  the engine has answered; nothing was said to the client
     answer     `bytes` bytes of the answer were sent (default: half of it)
 
-The README lists actions and matchers.  A fault is chosen when the statement is
-known, so that "the third INSERT" means the same whatever becomes of it.
+The README lists actions and matchers.  A fault is chosen when the statement
+is known, so that "the third INSERT" means the same whatever becomes of it.
 """
 
 import os
@@ -17,6 +17,7 @@ import random
 import re
 import signal
 import threading
+import time
 
 from engine import StoreError
 
@@ -49,12 +50,6 @@ class ExceptionAfter200(Exception):
 
 class Fault:
     def __init__(self, number, spec):
-        for name, value in spec.items():
-            wanted = FIELDS.get(name)
-            if wanted is None:
-                raise ValueError(f'a fault has no field "{name}"')
-            if not isinstance(value, wanted):
-                raise ValueError(f'"{name}" of a fault cannot be {value!r}')
         self.number = number
         self.spec = spec
         self.point = spec.get('point')
@@ -65,6 +60,12 @@ class Fault:
         self.released = threading.Event()
 
     def _check(self):
+        for name, value in self.spec.items():
+            wanted = FIELDS.get(name)
+            if wanted is None:
+                raise ValueError(f'a fault has no field "{name}"')
+            if not isinstance(value, wanted):
+                raise ValueError(f'"{name}" of a fault cannot be {value!r}')
         if self.point not in POINTS:
             raise ValueError(f'"point" is one of {", ".join(POINTS)}')
         if self.action not in ACTIONS:
@@ -73,14 +74,27 @@ class Fault:
                                       or 'rows' not in self.spec):
             raise ValueError('"rows" needs a number "rows", and the point'
                              ' "committed"')
+        if self.action == 'slow' and not ({'seconds', 'bytes_per_second'}
+                                          & self.spec.keys()):
+            raise ValueError('"slow" needs "seconds" or, in the body,'
+                             ' "bytes_per_second"')
+        self._check_values()
+
+    def _check_values(self):
+        for name in ('query', 'token'):
+            try:
+                re.compile(self.spec.get(name, ''))
+            except re.error as error:
+                raise ValueError(f'"{name}": {error}') from None
+        if self.spec.get('bytes_per_second', 1) <= 0:
+            raise ValueError('"bytes_per_second" is a number above 0')
         if (self.point == 'answer'
                 and self.action in ('error', 'ok_exception')):
             raise ValueError(f'"{self.action}" comes too late at the point'
                              ' "answer"')
 
     def matches(self, kind, query, token):
-        wanted = self.spec.get('kind', 'insert')
-        return ((wanted in ('any', kind))
+        return (self.spec.get('kind', 'insert') in ('any', kind)
                 and re.search(self.spec.get('query', ''), query or '', re.I)
                 and re.search(self.spec.get('token', ''), token or ''))
 
@@ -100,11 +114,11 @@ class Fault:
                     fired=self.fired, hanging=self.hanging)
 
     def error(self):
-        code = self.spec.get('code', 241)
-        error = StoreError(code, self.spec.get('text', 'A planned fault.'
-                                               ' (MEMORY_LIMIT_EXCEEDED)'))
-        error.forced_status = self.spec.get('status')
-        return error
+        return StoreError(
+            self.spec.get('code', 241),
+            self.spec.get('text', 'A fault of the test.'
+                          ' (MEMORY_LIMIT_EXCEEDED)'),
+            self.spec.get('status'))
 
     def act(self, request=None):
         """Do it.  What remains to be done by the caller is raised."""
@@ -113,26 +127,24 @@ class Fault:
         elif self.action in ('rst', 'fin'):
             raise Disconnect(self.action == 'rst')
         elif self.action in ('hang', 'slow'):
-            self._wait(request)
+            self.pause(self.spec.get('seconds'), request)
         elif self.action == 'error':
             raise self.error()
         elif self.action == 'ok_exception':
             raise ExceptionAfter200(self.error(),
                                     self.spec.get('tagged', True))
 
-    def _wait(self, request):
-        seconds = self.spec.get('seconds')
+    def pause(self, seconds, request=None):
+        """Until the time is over, the fault is cleared or the request is
+        killed."""
+        deadline = None if seconds is None else time.monotonic() + seconds
         self.hanging += 1
-        waited = 0.0
-        try:
-            while not self.released.wait(0.02):
-                waited += 0.02
-                if request is not None and request.cancelled.is_set():
-                    break
-                if seconds is not None and waited >= seconds:
-                    break
-        finally:
-            self.hanging -= 1
+        while not self.released.wait(0.02):
+            if request is not None and request.cancelled.is_set():
+                break
+            if deadline is not None and time.monotonic() >= deadline:
+                break
+        self.hanging -= 1
 
 
 class Faults:
@@ -154,6 +166,7 @@ class Faults:
             cleared, self.list = self.list, []
         for fault in cleared:
             fault.released.set()
+        return []
 
     def report(self):
         with self.lock:

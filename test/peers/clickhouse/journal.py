@@ -1,8 +1,8 @@
 """journal.py: what became of every request, for tests to audit
 
-A file of JSON lines, each written at once by one write(2), so that it says the
-truth after a kill -9 too: a request whose last state is "handed" had gone to
-the engine, and only the table can tell whether it came back.
+A file of JSON lines, each written at once by one write(2), so that it says
+the truth after a kill -9 too: a request whose last state is "handed" had gone
+to the engine, and only the table can tell what became of it.
 """
 
 import json

@@ -55,6 +55,11 @@ def literal(text):
     return "'" + text.replace('\\', '\\\\').replace("'", "\\'") + "'"
 
 
+def unquoted(text):
+    """What stands between the quotes of a literal."""
+    return re.sub(r'\\(.)', r'\1', text, flags=re.DOTALL)
+
+
 def identifier(text):
     return '`' + text.replace('\\', '\\\\').replace('`', '\\`') + '`'
 

@@ -35,7 +35,7 @@ use HTTP::Tiny;
 use JSON::PP ();
 use Time::HiRes qw(time usleep);	# sleep-ok: for polls with a deadline
 
-our @EXPORT = qw(clickhouse_hindrance);
+our @EXPORT = qw(clickhouse_hindrance strace_hindrance);
 
 my $SERVER = dirname(__FILE__) . '/../../peers/clickhouse/server.py';
 my %running;	# peers by process id
@@ -67,8 +67,8 @@ sub clickhouse_hindrance
 
 A running peer.  dir: of its data (default: a new one that ends with the
 object).  user (default "default"), password, token: who may ask.  tls_cert,
-tls_key, client_ca: files; with them it speaks TLS.  wrapper: words before the
-command, such as strace's.  start => 0: not started yet.
+tls_key, client_ca: files; with them it speaks TLS.  keep_alive: seconds until
+an idle connection is closed.  start => 0: not started yet.
 
 =cut
 
@@ -94,7 +94,10 @@ sub new
 =item start(%params), stop(), kill9(), restart(), running()
 
 start returns when the peer answers and dies when it does not come up within
-timeout seconds (default 60).  stop lets what it does end; kill9 does not, and
+timeout seconds (default 60).  With break_rename => 'kill' it ends by SIGKILL
+before the first file or directory is renamed, with break_rename => 'fail'
+each rename fails, until the next start: an insert is renamed when all else of
+it is done.  strace_hindrance() says why that is impossible here.  stop lets what it does end; kill9 does not, and
 neither fails if the peer has killed itself.  await_end waits until it has, as
 a fault "kill" makes it, and returns whether it did within the seconds given.
 
@@ -107,7 +110,8 @@ sub start
 	my $deadline = time + ($params{timeout} // 60);
 
 	unlink $port_file;
-	$self->{pid} = $self->_spawn($self->_command($port_file));
+	$self->{pid} = $self->_spawn(_breaking_rename($params{break_rename}),
+		$self->_command($port_file));
 	$running{ $self->{pid} } = $self;
 	until (-e $port_file)
 	{
@@ -130,7 +134,6 @@ sub _command
 {
 	my ($self, $port_file) = @_;
 	my @command = (
-		@{ $self->{wrapper} // [] },
 		$ENV{TOKENLEDGER_CHDB_PYTHON}, $SERVER,
 		'--data' => $self->{dir},
 		'--port' => $self->{port},
@@ -148,7 +151,29 @@ sub _command
 		push @command, '--' . $file =~ tr/_/-/r, $self->{$file}
 		  if defined $self->{$file};
 	}
+	push @command, '--keep-alive', $self->{keep_alive}
+	  if defined $self->{keep_alive};
 	return @command;
+}
+
+# SIGKILL alone might come after the rename.
+sub _breaking_rename
+{
+	my ($how) = @_;
+	my %result = (kill => 'error=EIO:signal=KILL', fail => 'error=EIO');
+	my $calls = 'rename,renameat,renameat2';
+
+	return () unless defined $how;
+	return ('strace', '-f', '-qq', '-o', '/dev/null', '-e', "trace=$calls",
+		'-e', "inject=$calls:$result{$how}");
+}
+
+sub strace_hindrance
+{
+	my $tried = system 'strace -f -qq -o /dev/null -e trace=rename'
+	  . ' -e inject=rename:error=EIO true >/dev/null 2>&1';
+
+	return $tried == 0 ? undef : 'strace cannot inject faults here';
 }
 
 # In a group of its own, so that a wrapper and what it runs end together.
