@@ -60,6 +60,10 @@ class StoreError(Exception):
             text = text[match.end():]
             match = re.match(r'Code: (\d+)\. DB::Exception: ', text)
         text = re.sub(r' \(version [^)]*\)\.( \([A-Z_]+\))?$', '', text)
+        # A server knows nothing of the file that the data came in.
+        text = re.sub(r': \(in file/uri [^)]*\)', '', text)
+        text = text.replace(': While executing File: data for INSERT was'
+                            ' parsed from file', '')
         return cls(code, text.strip())
 
 

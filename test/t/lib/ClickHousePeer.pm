@@ -38,6 +38,7 @@ use Time::HiRes qw(time usleep);	# sleep-ok: for polls with a deadline
 our @EXPORT = qw(clickhouse_hindrance strace_hindrance);
 
 my $SERVER = dirname(__FILE__) . '/../../peers/clickhouse/server.py';
+my $owner = $$;	# forked processes leave alone what is not theirs
 my %running;	# peers by process id
 
 =pod
@@ -55,7 +56,9 @@ sub clickhouse_hindrance
 {
 	my $python = $ENV{TOKENLEDGER_CHDB_PYTHON} // '';
 
-	return 'no engine of ClickHouse (chdb): TOKENLEDGER_CHDB_PYTHON is not set'
+	return 'no engine of ClickHouse: '
+	  . ($ENV{TOKENLEDGER_CHDB_PYTHON_MISSING}
+		  || 'TOKENLEDGER_CHDB_PYTHON is not set')
 	  if $python eq '';
 	return "the Python of chdb, $python, cannot be run" unless -x $python;
 	return undef;
@@ -76,8 +79,10 @@ sub new
 {
 	my ($class, %params) = @_;
 	my $start = delete $params{start} // 1;
+	my $hindrance = clickhouse_hindrance();
 	my $self = bless {%params}, $class;
 
+	die "$hindrance\n" if $hindrance;
 	unless (defined $self->{dir})
 	{
 		$self->{own_dir} = File::Temp->newdir('clickhouse_XXXX', TMPDIR => 1);
@@ -231,14 +236,8 @@ sub restart
 sub await_end
 {
 	my ($self, $seconds) = @_;
-	my $deadline = time + $seconds;
 
-	while ($self->running)
-	{
-		return 0 if time > $deadline;
-		usleep(10_000);		# sleep-ok: interval of a poll with a deadline
-	}
-	return 1;
+	return $self->await($seconds, sub { !$self->running });
 }
 
 =pod
@@ -386,9 +385,10 @@ sub insert
 Plans a fault and returns its id; forgets all faults, so that whoever hangs
 goes on; lists them with what has become of them.
 
-=item await_hanging($n, $seconds)
+=item await_hanging($n, $seconds), await($seconds, $met)
 
-Waits until n requests hang at fault points, returns whether they do.
+Waits until n requests hang at fault points, or until a function returns true;
+returns whether it came to that.
 
 =item journal(%filter)
 
@@ -431,17 +431,28 @@ sub faults
 sub await_hanging
 {
 	my ($self, $n, $seconds) = @_;
+
+	return $self->await(
+		$seconds,
+		sub {
+			my $hanging = 0;
+
+			$hanging += $_->{hanging} foreach $self->faults;
+			return $hanging >= $n;
+		});
+}
+
+sub await
+{
+	my ($self, $seconds, $met) = @_;
 	my $deadline = time + $seconds;
 
-	for (;;)
+	until ($met->())
 	{
-		my $hanging = 0;
-
-		$hanging += $_->{hanging} foreach $self->faults;
-		return 1 if $hanging >= $n;
 		return 0 if time > $deadline;
 		usleep(20_000);		# sleep-ok: interval of a poll with a deadline
 	}
+	return 1;
 }
 
 sub journal
@@ -491,7 +502,7 @@ sub DESTROY
 {
 	my ($self) = @_;
 
-	return if ${^GLOBAL_PHASE} eq 'DESTRUCT';
+	return if ${^GLOBAL_PHASE} eq 'DESTRUCT' || $$ != $owner;
 	local ($?, $!, $@);
 	eval { $self->kill9; 1 } or warn $@;
 	return;
@@ -501,7 +512,7 @@ sub DESTROY
 END
 {
 	local ($?, $!);
-	kill 'KILL', map { -$_ } keys %running if %running;
+	kill 'KILL', map { -$_ } keys %running if %running && $$ == $owner;
 }
 
 =pod

@@ -1,0 +1,153 @@
+# shellcheck shell=bash
+#
+# peers.sh
+#	Engines and tools that tests talk to and that no distribution packages.
+#	To be sourced after provision.sh.
+#
+# They come from public registries, at pinned versions, into a cache outside
+# of the tree: /var/cache/tokenledger for root, .cache/tokenledger in the home
+# directory for others, or what TOKENLEDGER_CACHE says.  There they stay, to be
+# read by everyone: tests run as another user than the one who installs.  With
+# NO_PACKAGES=1 only what is in the cache is used.
+#
+# A peer that cannot be had leaves its variable unset and its reason in the
+# variable's name with _MISSING; tests that need it are counted as skipped.
+#
+#	provide_clickhouse	TOKENLEDGER_CHDB_PYTHON, a Python with ClickHouse's
+#						engine
+#	provide_toxiproxy	TOKENLEDGER_TOXIPROXY, the proxy that cuts connections
+
+CHDB_VERSION=4.4.0
+CHDB_CORE_VERSION=26.9.0
+TOXIPROXY_VERSION=2.12.0
+
+peer_cache()
+{
+	if [ -n "${TOKENLEDGER_CACHE:-}" ]; then
+		printf '%s\n' "$TOKENLEDGER_CACHE"
+	elif is_root; then
+		echo /var/cache/tokenledger
+	else
+		printf '%s\n' "${HOME:-/nonexistent}/.cache/tokenledger"
+	fi
+}
+
+# install_peer NAME FUNCTION: the path in the cache, after FUNCTION has filled
+# the directory it is given, unless someone did before.  Two at a time do it
+# once.  What was begun and not ended is begun again.
+install_peer()
+{
+	local path lock status=0
+
+	path=$(peer_cache)/$1
+	if [ ! -e "$path/complete" ]; then
+		[ -z "${NO_PACKAGES:-}" ] || return 1
+		mkdir -p "${path%/*}" 2>/dev/null && exec {lock}>"$path.lock" ||
+			return 1
+		flock "$lock"
+		if [ ! -e "$path/complete" ]; then
+			say "installing $1 into ${path%/*}" >&2
+			rm -rf "$path"
+			(umask 022 && mkdir "$path" && "$2" "$path" &&
+				touch "$path/complete") >"$path.log" 2>&1 || status=1
+			[ $status -eq 0 ] || tail -n 5 "$path.log" >&2
+		fi
+		exec {lock}>&-
+	fi
+	printf '%s\n' "$path"
+	return $status
+}
+
+# ClickHouse: its engine as a library of Python.  Of what that library would
+# bring along nothing is needed, and it is twice as large as the engine.
+
+provide_clickhouse()
+{
+	local path
+
+	export TOKENLEDGER_CHDB_PYTHON='' TOKENLEDGER_CHDB_PYTHON_MISSING=''
+	if path=$(install_peer "chdb-$CHDB_VERSION" install_chdb) &&
+		"$path/bin/python" -c 'import chdb' 2>/dev/null; then
+		TOKENLEDGER_CHDB_PYTHON=$path/bin/python
+		return 0
+	fi
+	TOKENLEDGER_CHDB_PYTHON_MISSING="chdb $CHDB_VERSION is not in $(peer_cache)"
+	return 1
+}
+
+install_chdb()
+{
+	local python
+
+	python=$(venv_python) || {
+		provide optional python3-venv venv_python
+		python=$(venv_python) || return 1
+	}
+	"$python" -m venv "$1" &&
+		"$1/bin/python" -m pip install --disable-pip-version-check -q \
+			--no-deps --no-cache-dir "chdb==$CHDB_VERSION" \
+			"chdb-core==$CHDB_CORE_VERSION"
+}
+
+# The distribution's Python goes first: another one may belong to a user, and
+# then be out of reach of the one that tests run as.
+venv_python()
+{
+	local python
+
+	for python in /usr/bin/python3 "$(command -v python3 || true)"; do
+		if [ -x "$python" ] && "$python" -c 'import venv, ensurepip' \
+			2>/dev/null; then
+			printf '%s\n' "$python"
+			return 0
+		fi
+	done
+	return 1
+}
+
+# toxiproxy: built from its sources.
+
+provide_toxiproxy()
+{
+	local path
+
+	export TOKENLEDGER_TOXIPROXY='' TOKENLEDGER_TOXIPROXY_MISSING=''
+	if path=$(install_peer "toxiproxy-$TOXIPROXY_VERSION" \
+		install_toxiproxy) && [ -x "$path/server" ]; then
+		TOKENLEDGER_TOXIPROXY=$path/server
+		return 0
+	fi
+	TOKENLEDGER_TOXIPROXY_MISSING="toxiproxy $TOXIPROXY_VERSION is not in $(peer_cache)"
+	return 1
+}
+
+install_toxiproxy()
+{
+	local cache
+
+	cache=$(peer_cache)
+	have_go || { package_has_go && provide optional golang-go have_go; } ||
+		{ echo "no Go from 1.21 on"; return 1; }
+	cd "$1" && env GOBIN="$1" GOPATH="$cache/go" GOCACHE="$cache/go-build" \
+		GOFLAGS=-modcacherw CGO_ENABLED=0 go install \
+		"github.com/Shopify/toxiproxy/v2/cmd/server@v$TOXIPROXY_VERSION"
+}
+
+# From 1.21 on, Go gets the version that a module asks for by itself.
+have_go()
+{
+	local version
+
+	have go || return 1
+	version=$(go env GOVERSION 2>/dev/null)
+	[[ $version =~ ^go1\.([0-9]+) ]] && [ "${BASH_REMATCH[1]}" -ge 21 ]
+}
+
+package_has_go()
+{
+	local version
+
+	version=$(apt-cache policy golang-go 2>/dev/null |
+		sed -n 's/.*Candidate: [0-9]*:\?1\.\([0-9]\+\).*/\1/p')
+	[ "${version:-0}" -ge 21 ]
+}
