@@ -16,6 +16,8 @@ plan skip_all => $hindrance if defined $hindrance;
 
 my $TABLE = 'ENGINE = MergeTree ORDER BY a'
   . ' SETTINGS non_replicated_deduplication_window = 100';
+# Seconds that a slow machine may take for what is over in a moment.
+my $PATIENCE = 60;
 my $store = ClickHousePeer->new;
 
 speaks();
@@ -83,7 +85,7 @@ sub converse
 	my $socket = IO::Socket::INET->new(
 		PeerAddr => '127.0.0.1',
 		PeerPort => $port,
-		Timeout => 10) or die "could not connect: $@";
+		Timeout => $PATIENCE) or die "could not connect: $@";
 	my ($got, @all) = ('');
 
 	while (@steps)
@@ -106,7 +108,7 @@ sub read_some
 	my $ready = '';
 
 	vec($ready, fileno $socket, 1) = 1;
-	return undef unless select $ready, undef, undef, 10;
+	return undef unless select $ready, undef, undef, $PATIENCE;
 	my $n = sysread $socket, my $bytes, 65536;
 	return $n ? $bytes : undef;
 }
@@ -176,7 +178,7 @@ sub speaks_http
 	@got = converse($store->port, "${url}Content-Length: 8\r\n\r\n3\tc\n", qr/^/);
 	@got = converse($store->port,
 		"${url}Transfer-Encoding: chunked\r\n\r\n4\r\n3\tc\n\r\n", qr/^/);
-	ok( $store->await(10,
+	ok( $store->await($PATIENCE,
 			sub { 2 == grep { $_ } $store->journal(state => 'short body') }),
 		'bodies that end early are noticed');
 	is(count_rows($table), '2', 'a body that ends early is not executed');
@@ -445,7 +447,7 @@ sub queries_in_flight
 						query => { query_id => 'q' . ++$id }));
 			});
 		$id++;
-		ok($store->await_hanging(1, 10), "an insert hangs before $what");
+		ok($store->await_hanging(1, $PATIENCE), "an insert hangs before $what");
 		is($store->query("${running}'q$id'"), '1', 'it is running');
 		is( outcome($store->insert($insert, '',
 					query => { query_id => "q$id" })),
@@ -468,7 +470,7 @@ sub queries_in_flight
 					  . ' numbers(600) SETTINGS max_block_size = 1',
 				query => { query_id => 'busy' }));
 		});
-	ok( $store->await(10,
+	ok( $store->await($PATIENCE,
 			sub { $store->query("${running}'busy'") eq '1' }),
 		'an insert is busy in the engine');
 	like($store->query("${kill}'busy' SYNC"), qr/^finished\tbusy\t/,
@@ -488,11 +490,17 @@ sub met
 	$store->query("TRUNCATE TABLE $table");
 	$store->fault(%fault);
 	my $answer = $store->insert("INSERT INTO $table FORMAT TSV",
-		"1\ta\n2\tb\n", timeout => $fault{action} eq 'hang' ? 0.3 : 10);
+		"1\ta\n2\tb\n", timeout => $fault{action} eq 'hang' ? 0.3 : $PATIENCE);
 	if ($peer_ends)
 	{
-		ok($store->await_end(10), "$fault{point} kill: it ends");
+		ok($store->await_end($PATIENCE), "$fault{point} kill: it ends");
 		$store->start;
+	}
+	elsif ($fault{action} eq 'hang')
+	{
+		# The client may have left before its request came as far as this.
+		ok($store->await_hanging(1, $PATIENCE), "$fault{point} hang: it hangs");
+		$store->clear_faults;
 	}
 	else
 	{
@@ -536,7 +544,7 @@ sub faults_before_commit
 
 	is(outcome(met($table, point => 'commit', action => 'hang')),
 		'599 -', 'a client that loses its patience');
-	ok( $store->await(10, sub { count_rows($table) eq '2' }),
+	ok( $store->await($PATIENCE, sub { count_rows($table) eq '2' }),
 		'may find its rows stored later');
 	is( outcome(met($table, point => 'body', action => 'slow',
 				bytes_per_second => 80)),
@@ -735,7 +743,7 @@ sub tls_with
 		tls_cert => "$dir/server.pem", tls_key => "$dir/server.key");
 	my $curl = sub {
 		my ($port, @options) = @_;
-		my $output = qx(curl -s -m 10 @options 'https://127.0.0.1:$port/?query=SELECT+1' 2>&1);
+		my $output = qx(curl -s -m $PATIENCE @options 'https://127.0.0.1:$port/?query=SELECT+1' 2>&1);
 
 		chomp $output;
 		return ($? >> 8) . " $output";
@@ -787,7 +795,7 @@ sub proxy_cuts
 	my $url = 'http://127.0.0.1:' . $proxy->port
 	  . '/?query=INSERT%20INTO%20t%20FORMAT%20TSV';
 	my $send = sub {
-		return outcome(HTTP::Tiny->new(keep_alive => 0, timeout => 5)
+		return outcome(HTTP::Tiny->new(keep_alive => 0, timeout => $PATIENCE)
 			  ->post($url, { content => "1\ta\n" x 1000 }));
 	};
 	my $count = sub { return $peer->query('SELECT count() FROM t') };

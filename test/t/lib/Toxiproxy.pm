@@ -236,7 +236,7 @@ sub _call
 {
 	my ($self, $method, $path, $what) = @_;
 	my $answer =
-	  HTTP::Tiny->new(keep_alive => 0, timeout => 10)->request(
+	  HTTP::Tiny->new(keep_alive => 0, timeout => 60)->request(
 		$method,
 		"$self->{api}$path",
 		defined $what
