@@ -69,10 +69,11 @@ status_ok('mirror',
 	  . ' retry_at IS NULL, error_since IS NULL',
 	'postgres|120|0|0|0|0|t|t',
 	'forwarded');
-is( sql('SELECT target, lane, pid IS NOT NULL, phase, attempts, range_rows,'
-		  . ' done_rows, forwarded, dead, batches > 0, retries, unknowns,'
-		  . ' settled_at > phase_since - interval \'1 minute\', epoch'
-		  . ' FROM token_ledger.lanes'),
+wait_until($node, 'app',
+	'SELECT target, lane, pid IS NOT NULL, phase, attempts, range_rows,'
+	  . ' done_rows, forwarded, dead, batches > 0, retries, unknowns,'
+	  . ' settled_at > phase_since - interval \'1 minute\', epoch'
+	  . ' FROM token_ledger.lanes',
 	'mirror|0|t|idle|0|0|0|120|0|t|0|0|t|1',
 	'one lane, which is idle');
 is( sql('SELECT ledger, retired, skipped, forwarded, in_flight, pending, dead,'
@@ -98,7 +99,8 @@ is(sql('SELECT count(*) FROM token_ledger.lanes WHERE attempts > 0'),
 identity_ok($node, 'app', 'the identity holds while the store is gone');
 is( scalar(
 		() = slurp_file($node->logfile) =~
-		  /LOG:  tokenledger target "mirror" is failing \(config\)/g),
+		  /LOG:\s+tokenledger\ target\ "mirror"\ is\ failing\ \(config\)\n
+			[^\n]*DETAIL:[^\n]*does\ not\ exist/gx),
 	1, 'it is logged once');
 $node->safe_psql('postgres',
 	'ALTER DATABASE away ALLOW_CONNECTIONS true;'
