@@ -138,6 +138,16 @@ provide_build()
 	provide required libpq-dev has_libpq
 }
 
+# What backends need besides; without it they are left out.
+provide_backends()
+{
+	provide optional libcurl4-openssl-dev has_header curl/curl.h
+	provide optional libjson-c-dev has_header json-c/json.h
+	provide optional libzstd-dev has_header zstd.h
+	provide optional liblz4-dev has_header lz4frame.h
+	return 0
+}
+
 has_header()
 {
 	echo "#include <$1>" | "${CC:-gcc}" -E -x c - >/dev/null 2>&1

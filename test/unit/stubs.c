@@ -179,6 +179,13 @@ MemoryContextReset(MemoryContext context)
 {
 }
 
+/* NB: never called, as contexts are never reset. */
+void
+MemoryContextRegisterResetCallback(MemoryContext context,
+								   MemoryContextCallback *cb)
+{
+}
+
 void
 MemoryContextDelete(MemoryContext context)
 {

@@ -1,0 +1,368 @@
+/*-------------------------------------------------------------------------
+ *
+ * send.c
+ *	  Sends a batch: one INSERT, one block, one answer.
+ *
+ * What decides the outcome:
+ *
+ * 1. Until libcurl has taken the first byte of the body, nothing can have
+ *	  been written, whatever broke: TL_RETRY.
+ * 2. After that only an answer is certain.  It counts as success if the
+ *	  status, the headers, the body (empty) and the number of rows that the
+ *	  server says it wrote all agree: a server accepts a body that was cut off
+ *	  behind a block, or that is empty.
+ * 3. An exception that is thrown before anything is written (errors.c) is
+ *	  what it is.  After any other one some partitions may have their rows,
+ *	  and the token may be known without any: TL_UNKNOWN, and the core asks.
+ *	  Only where the batch shall be cut or events be refused, the table is
+ *	  asked here, since for those outcomes the rest must certainly be absent;
+ *	  the server has answered, so the INSERT has ended.
+ * 4. Views that read the table's inserts run within the INSERT, after the
+ *	  rows are there.  With them no exception is early.
+ *
+ * The batch's token, and so every part of it that is sent on its own, is the
+ * insert_deduplication_token.  It is also in the query id, under which
+ * resolve.c finds an INSERT that is still running; and a server refuses a
+ * second query under the id of one that runs.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "tlch.h"
+
+typedef struct Insert
+{
+	TlchState  *state;
+	TlBatch    *batch;			/* what the core gave */
+	TlBatch		part;			/* what this request takes of it */
+	int			number;			/* of the request within the batch, from 0 */
+	TlVerdict  *verdict;
+} Insert;
+
+static TlOutcome refuse(TlchState *state, TlBatch *batch,
+						TlVerdict *verdict);
+static TlOutcome not_stored(const TlBatch *batch, TlOutcome outcome);
+static TlOutcome send_by_months(Insert *insert);
+static TlOutcome send_part(Insert *insert);
+static bool encode_body(TlchState *state, const TlBatch *batch,
+						StringInfo body, TlVerdict *verdict);
+static bool ready_compressor(TlchState *state, TlVerdict *verdict);
+static char *parameters(const Insert *insert);
+static void append_statement(StringInfo url, const TlchState *state,
+							 const TlBatch *batch);
+static bool same_types(const TlchTable *table, const TlBatch *batch);
+static TlOutcome judge_success(Insert *insert, const TlHttpReply *reply);
+static TlOutcome judge_error(Insert *insert, const TlHttpReply *reply);
+static TlOutcome after_looking(Insert *insert, const TlchError *error);
+static void blame(Insert *insert, const TlchError *error);
+static const char *encoding(const TlchState *state);
+
+/* TlBackend.send */
+TlOutcome
+tlch_send(TlSession *session, TlBatch *batch, TlVerdict *verdict)
+{
+	TlchState  *state = tlch_begin(session);
+	Insert		insert = {.state = state, .batch = batch, .part = *batch,
+	.verdict = verdict};
+
+	if (batch->nrows == 0)
+		return TL_OK;
+	if (!tlch_load_table(state, verdict))
+		return not_stored(batch, TL_RETRY);
+	if (!tlch_batch_fits(state, batch, verdict))
+	{
+		state->remote = NULL;	/* look again next time */
+		return not_stored(batch, TL_RETRY);
+	}
+	if (refuse(state, batch, verdict) != TL_OK)
+		return not_stored(batch, TL_REFUSED);
+	if (tlch_too_many_months(batch))
+		return send_by_months(&insert);
+	return send_part(&insert);
+}
+
+/* Events that the table cannot hold. */
+static TlOutcome
+refuse(TlchState *state, TlBatch *batch, TlVerdict *verdict)
+{
+	const char **reasons = palloc0(batch->nrows * sizeof(char *));
+
+	if (tlch_screen(batch, state->remote, reasons) == 0)
+		return TL_OK;
+	for (int32 row = 0; row < batch->nrows; row++)
+		if (reasons[row] != NULL)
+		{
+			tlch_core->mark_refused(batch, row, reasons[row]);
+			tlch_fail(verdict, TL_CAUSE_DATA, NULL, "%s", reasons[row]);
+		}
+	return TL_REFUSED;
+}
+
+/*
+ * This attempt stored nothing; an earlier one of a batch that is not fresh
+ * may have.
+ */
+static TlOutcome
+not_stored(const TlBatch *batch, TlOutcome outcome)
+{
+	return batch->history == TL_FRESH ? outcome : TL_UNKNOWN;
+}
+
+/*
+ * As many months at a time as fit into one INSERT.  What has landed is marked
+ * as it does, so that the outcome speaks of the rest.
+ */
+static TlOutcome
+send_by_months(Insert *insert)
+{
+	TlBatch    *batch = insert->batch;
+	int32	   *rows = tlch_by_month(batch);
+	int32		begin = 0;
+
+	while (begin < batch->nrows)
+	{
+		int32		end = tlch_months_end(batch, rows, begin);
+		TlOutcome	outcome;
+
+		tlch_take_rows(batch, rows + begin, end - begin, &insert->part);
+		outcome = send_part(insert);
+		if (outcome != TL_OK)
+			return outcome == TL_REFUSED || outcome == TL_SPLIT ?
+				TL_SPLIT : outcome;
+		for (int32 i = begin; i < end; i++)
+			tlch_core->mark_landed(batch, rows[i]);
+		insert->number++;
+		begin = end;
+	}
+	return TL_OK;
+}
+
+static TlOutcome
+send_part(Insert *insert)
+{
+	TlchState  *state = insert->state;
+	static const TlHttpRequest how = {.max_reply = 65536};
+	TlHttpReply reply;
+	StringInfoData body;
+
+	initStringInfo(&body);
+	if (!encode_body(state, &insert->part, &body, insert->verdict))
+		return not_stored(insert->batch, TL_RETRY);
+	if (!tlch_post(state, parameters(insert), encoding(state), &body, &how,
+				   &reply, insert->verdict))
+		return reply.sent ? TL_UNKNOWN :
+			not_stored(insert->batch, TL_RETRY);
+	pfree(body.data);
+	if (tlch_is_success(state, &reply))
+		return judge_success(insert, &reply);
+	return judge_error(insert, &reply);
+}
+
+static bool
+encode_body(TlchState *state, const TlBatch *batch, StringInfo body,
+			TlVerdict *verdict)
+{
+	if (!ready_compressor(state, verdict))
+		return false;
+	if (tlch_compress_begin(state->compressor, body) &&
+		tlch_encode_block(batch, tlch_compress, state->compressor) &&
+		tlch_compress_end(state->compressor))
+		return true;
+	tlch_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s",
+			  tlch_compress_error(state->compressor));
+	return false;
+}
+
+static bool
+ready_compressor(TlchState *state, TlVerdict *verdict)
+{
+	const char *error;
+
+	if (state->compressor != NULL)
+		return true;
+	state->compressor = tlch_compressor_create(state->session->mcxt,
+											   state->compression,
+											   state->level, &error);
+	if (state->compressor == NULL)
+		tlch_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
+	return state->compressor != NULL;
+}
+
+static const char *
+encoding(const TlchState *state)
+{
+	return state->compression == TLCH_ZSTD ? "zstd" :
+		state->compression == TLCH_LZ4 ? "lz4" : NULL;
+}
+
+/*
+ * A column that is not there, or a NULL that cannot be stored, is an error
+ * and not silently something else.  async_insert is always said: its default
+ * differs from version to version.
+ */
+static char *
+parameters(const Insert *insert)
+{
+	const TlchState *state = insert->state;
+	const TlBatch *batch = insert->batch;
+	StringInfoData url;
+
+	initStringInfo(&url);
+	appendStringInfoString(&url, "&query_id=");
+	tlch_append_query_id(&url, state->session, &batch->token);
+	appendStringInfo(&url, "-%d&insert_deduplicate=1"
+					 "&insert_deduplication_token=", insert->number);
+	tlch_append_hex(&url, &batch->token);
+	appendStringInfo(&url, "-%d", insert->number);
+	appendStringInfoString(&url, state->async ?
+						   "&async_insert=1&wait_for_async_insert=1"
+						   "&async_insert_deduplicate=1" :
+						   "&async_insert=0");
+	appendStringInfo(&url, "&input_format_null_as_default=0"
+					 "&input_format_skip_unknown_fields=0"
+					 "&input_format_native_allow_types_conversion=%d",
+					 !same_types(state->remote, &insert->part));
+	if (strcmp(state->remote->engine, "Distributed") == 0)
+		appendStringInfoString(&url, "&insert_distributed_sync=1");
+	appendStringInfoString(&url, "&query=");
+	append_statement(&url, state, &insert->part);
+	return url.data;
+}
+
+static void
+append_statement(StringInfo url, const TlchState *state,
+				 const TlBatch *batch)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "INSERT INTO %s (", state->table.quoted);
+	for (int i = 0; i < batch->ncolumns; i++)
+	{
+		if (i > 0)
+			appendStringInfoString(&sql, ", ");
+		tlch_quote_identifier(&sql, batch->columns[i].name);
+	}
+	appendStringInfoString(&sql, ") FORMAT Native");
+	tl_http_escape(url, sql.data);
+	pfree(sql.data);
+}
+
+/*
+ * Then the server need not convert, and does not if the table is altered
+ * under us.
+ */
+static bool
+same_types(const TlchTable *table, const TlBatch *batch)
+{
+	for (int i = 0; i < batch->ncolumns; i++)
+	{
+		const char *name = batch->columns[i].name;
+		const TlchColumn *column = tlch_find_column(table, name);
+		const TlchExpected *expected = tlch_find_expected(name);
+
+		if (column == NULL || expected == NULL ||
+			strcmp(column->type, tlch_type_name(expected)) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* NB: rows that views have written are counted too, hence "at least". */
+static TlOutcome
+judge_success(Insert *insert, const TlHttpReply *reply)
+{
+	TlchState  *state = insert->state;
+	StringInfoData summary;
+	int64		written = -1;
+	bool		fresh = insert->batch->history == TL_FRESH;
+
+	initStringInfo(&summary);
+	if (tl_http_header(state->http, "X-ClickHouse-Summary", &summary))
+		written = tlch_written_rows(summary.data);
+	if (reply->body_len > 0)
+		return judge_error(insert, reply);
+	if (written == insert->part.nrows || (state->async && written <= 0) ||
+		(state->remote->has_views && written > insert->part.nrows))
+	{
+		if (insert->verdict->rows_new < 0)
+			insert->verdict->rows_new = 0;
+		insert->verdict->rows_new += insert->part.nrows;
+		if (!fresh)
+			insert->verdict->rows_new = -1;
+		return TL_OK;
+	}
+	tlch_fail(insert->verdict, TL_CAUSE_NETWORK, NULL,
+			  "the server says that it wrote " INT64_FORMAT " rows of %d",
+			  written, insert->part.nrows);
+	return TL_UNKNOWN;
+}
+
+static TlOutcome
+judge_error(Insert *insert, const TlHttpReply *reply)
+{
+	TlchState  *state = insert->state;
+	TlchError	error;
+	StringInfoData seconds;
+
+	tlch_read_error(state, reply, &error);
+	tlch_record_error(&error, insert->verdict);
+	initStringInfo(&seconds);
+	if (tl_http_header(state->http, "Retry-After", &seconds))
+		insert->verdict->retry_after_ms =
+			Min(Max(atoi(seconds.data), 0), 3600) * 1000;
+	if (error.cause == TL_CAUSE_SCHEMA)
+		state->remote = NULL;	/* look again */
+	if (error.early && (state->remote == NULL || !state->remote->has_views))
+	{
+		if (error.outcome == TL_REFUSED)
+			blame(insert, &error);
+		return not_stored(insert->batch, error.outcome);
+	}
+	if (error.outcome == TL_REFUSED || error.outcome == TL_SPLIT)
+		return after_looking(insert, &error);
+	return TL_UNKNOWN;
+}
+
+/* Which of the events did this INSERT, or an earlier one, leave there? */
+static TlOutcome
+after_looking(Insert *insert, const TlchError *error)
+{
+	TlBatch    *batch = insert->batch;
+	bool	   *present = palloc0(batch->nrows * sizeof(bool));
+	TlVerdict	asking = {0};
+	bool		all = true;
+
+	if (batch->history != TL_FRESH ||
+		!tlch_find_events(insert->state, batch, present, &asking))
+		return TL_UNKNOWN;
+	for (int32 row = 0; row < batch->nrows; row++)
+	{
+		all = all && present[row];
+		if (present[row])
+			tlch_core->mark_landed(batch, row);
+	}
+	if (error->outcome == TL_REFUSED && !all)
+		blame(insert, error);
+	return all ? TL_OK : error->outcome;
+}
+
+/* The event that the server named, if it named one of the whole batch. */
+static void
+blame(Insert *insert, const TlchError *error)
+{
+	if (error->row >= 1 && error->row <= insert->part.nrows &&
+		insert->part.nrows == insert->batch->nrows)
+		tlch_core->mark_refused(insert->batch, (int32) error->row - 1,
+								error->message);
+}
+
+/* TlBackend.encode */
+TlOutcome
+tlch_encode(TlSession *session, const TlBatch *batch, StringInfo out,
+			TlVerdict *verdict)
+{
+	return encode_body(session->private_state, batch, out, verdict) ?
+		TL_OK : TL_REFUSED;
+}
