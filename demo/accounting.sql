@@ -1,5 +1,5 @@
 \pset tuples_only off
 \pset format aligned
 \pset footer off
-SELECT ledger, forwarded, in_flight, pending, dead, difference
+SELECT target, ledger, forwarded, in_flight, pending, dead, difference
 FROM token_ledger.accounting;

@@ -127,31 +127,41 @@ bar()
 	[ $length -gt 0 ] && printf '%*s' $length '' | tr ' ' '#'
 }
 
-# show_totals LEDGER STORE: the two files side by side, joined by their first
-# fields, with what only one of them has.
+# show_totals LEDGER STORE [CLICKHOUSE]: the files side by side, joined by their
+# first fields, with what only one of them has.
 show_totals()
 {
-	awk -F '\t' -v second="$2" '
-		FNR == 1 && FILENAME == second { in_store = 1 }
-		!in_store { ledger[$1] = $0; key[n++] = $1; next }
-		!($1 in ledger) { key[n++] = $1 }
-		{ store[$1] = $0 }
-		function put(row,	v) {
-			if (row == "") row = "\t0\t0\t0"
-			split(row, v, "\t")
-			printf " %8s %11s %12s", v[2], v[3], v[4]
+	awk -F '\t' '
+		FNR == 1 { side++ }
+		!($1 in known) { known[$1] = 1; key[n++] = $1 }
+		{ row[side, $1] = $0 }
+		function put(text,	v) {
+			if (text == "") text = "\t0\t0\t0"
+			split(text, v, "\t")
+			printf " %7s %10s %12s", v[2], v[3], v[4]
 		}
 		END {
-			printf "%-19s| %-33s | %s\n", "", "app (the ledger)", "store"
-			printf "%-19s| %8s %11s %12s | %8s %11s %12s\n", "model",
-				"calls", "tokens", "cost", "calls", "tokens", "cost"
+			title[1] = "app (the ledger)"
+			title[2] = "store"
+			title[3] = "ClickHouse"
+			printf "%-14s", ""
+			for (s = 1; s <= side; s++)
+				printf "| %-31s ", title[s]
+			printf "\n%-14s", "model"
+			for (s = 1; s <= side; s++)
+				printf "| %7s %10s %12s", "calls", "tokens", "cost"
+			print ""
 			for (i = 0; i < n; i++) {
-				printf "%-19s|", key[i]
-				put(ledger[key[i]])
-				printf " |"
-				put(store[key[i]])
-				print (ledger[key[i]] == store[key[i]] ? "" : "  <-- differs")
+				differs = ""
+				printf "%-14s", key[i]
+				for (s = 1; s <= side; s++) {
+					printf "|"
+					put(row[s, key[i]])
+					if (row[s, key[i]] != row[1, key[i]])
+						differs = "  <-- differs"
+				}
+				print differs
 			}
 			print ""
-		}' "$1" "$2"
+		}' "$@"
 }
