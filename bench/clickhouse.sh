@@ -12,7 +12,7 @@ PSYCOPG_VERSION=3.3.9
 # The columns of a batch to a body of FORMAT Native, without a network.
 bench_encode()
 {
-	local sources=() name rows line
+	local sources=() name size line
 
 	for name in encode dictionary columns compress; do
 		sources+=("$here/backends/clickhouse/$name.c")
@@ -24,9 +24,9 @@ bench_encode()
 		"${sources[@]}" "$here/test/unit/stubs.c" \
 		"-L$("$PG_CONFIG" --pkglibdir)" "-L$("$PG_CONFIG" --libdir)" \
 		-lpgcommon -lpgport -lzstd -llz4 -lm || exit 1
-	for rows in 10000 100000; do
-		"$WORK/encode" "$rows" | while read -r line; do
-			report encode "blocks of $rows: $line (asked of none: 1000000)"
+	for size in 10000 100000; do
+		"$WORK/encode" "$size" | while read -r line; do
+			report encode "blocks of $size: $line (asked of none: 1000000)"
 		done
 	done
 }
@@ -57,21 +57,22 @@ start_clickhouse()
 	ENGINE=http://127.0.0.1:$(cat "$WORK/clickhouse.port")
 }
 
-# clickhouse_drain OPTIONS: seconds until the ledger is in a table of its own,
-# by two lanes.
+# clickhouse_drain LANES [OPTIONS]: seconds until the ledger is in a table of
+# its own.
 clickhouse_drain()
 {
 	SERIAL=$((SERIAL + 1))
-	target "ch$SERIAL" "clickhouse://${ENGINE#http://}/default?table=t$SERIAL&ttl=0&lanes=2&$1" 2
+	target "ch$SERIAL" "clickhouse://${ENGINE#http://}/default?table=t$SERIAL&ttl=0&lanes=$1${2:+&$2}" "$1"
 	drain "ch$SERIAL"
 	[ "$(ask_engine "SELECT count() FROM t$SERIAL")" = "$ROWS" ] || exit 1
 }
 
+# Those of a benchmark that is over.
 forget_tables()
 {
 	local n
 
-	for ((n = ${1:-1}; n <= SERIAL; n++)); do
+	for ((n = 1; n <= SERIAL; n++)); do
 		ask_engine "DROP TABLE IF EXISTS t$n SYNC"
 	done
 }
@@ -109,27 +110,27 @@ native_drain()
 
 bench_clickhouse()
 {
-	local rows kind i ours=() ready=() a b
+	local size kind i ours=() ready=() a b
 
 	start_clickhouse || return
 	filled
-	for rows in 10000 100000; do
+	for size in 10000 100000; do
 		ours=() ready=()
 		for ((i = 0; i < ROUNDS; i++)); do
-			ours+=("$(clickhouse_drain "batch_rows=$rows&compression=none")")
+			ours+=("$(clickhouse_drain 2 "batch_rows=$size&compression=none")") || exit
 			SERIAL=$((SERIAL + 1))
-			[ $i -gt 0 ] || native_files "$rows"
-			ready+=("$(native_drain)")
+			[ $i -gt 0 ] || native_files "$size"
+			ready+=("$(native_drain)") || exit
 		done
 		a=$(printf '%s\n' "${ours[@]}" | median)
 		b=$(printf '%s\n' "${ready[@]}" | median)
-		report clickhouse "$rows rows a batch, two lanes $(rate "$ROWS" "$a") events/s, ready-made files $(rate "$ROWS" "$b"): ratio $(ratio "$b" "$a") (asked: 0.80)"
+		report clickhouse "$size rows a batch, two lanes $(rate "$ROWS" "$a") events/s, ready-made files $(rate "$ROWS" "$b"): ratio $(ratio "$b" "$a") (asked: 0.80)"
 		forget_tables
 	done
 	for kind in none lz4 zstd; do
 		ours=()
 		for ((i = 0; i < ROUNDS; i++)); do
-			ours+=("$(clickhouse_drain "compression=$kind")")
+			ours+=("$(clickhouse_drain 2 "compression=$kind")") || exit
 			SERIAL=$((SERIAL + 1))
 		done
 		report clickhouse "$kind: $(rate "$ROWS" "$(printf '%s\n' "${ours[@]}" | median)") events/s"
@@ -148,10 +149,10 @@ bench_exporters()
 	venv=$(install_peer "connect-$CLICKHOUSE_CONNECT_VERSION-$PSYCOPG_VERSION" \
 		install_exporter) || { say "no Python clients"; return; }
 	for ((i = 0; i < ROUNDS; i++)); do
-		ours+=("$(clickhouse_drain lanes=1)")
+		ours+=("$(clickhouse_drain 1)") || exit
 		SERIAL=$((SERIAL + 1))
-		copy+=("$(export_by copy_and_curl)")
-		python+=("$(export_by python_client "$venv")")
+		copy+=("$(export_by copy_and_curl)") || exit
+		python+=("$(export_by python_client "$venv")") || exit
 	done
 	a=$(printf '%s\n' "${ours[@]}" | median)
 	report exporters "one lane $(rate "$ROWS" "$a") events/s,\

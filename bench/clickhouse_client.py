@@ -10,7 +10,8 @@ import psycopg
 
 port, columns = int(sys.argv[1]), sys.argv[2].split(',')
 client = clickhouse_connect.get_client(host='127.0.0.1', port=port,
-                                       autogenerate_session_id=False)
+                                       autogenerate_session_id=False,
+                                       compress=False)
 with psycopg.connect('dbname=app') as connection:
     with connection.cursor(name='export') as cursor:
         cursor.execute('SELECT ' + ', '.join(columns)
