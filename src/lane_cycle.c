@@ -102,12 +102,14 @@ lane_cycle(Lane *lane)
 
 /*
  * After a start, or an error whose reach is not known: the row is the truth,
- * and its part may have been attempted.
+ * and its part may have been attempted.  NB: what the backend has set with an
+ * outcome that is forgotten would be ahead of the batch it gets again.
  */
 void
 lane_restart_range(Lane *lane)
 {
 	forget_part(lane);
+	queue_forget_state(&lane->queue);
 	lane->recovered = lane->queue.row.part.durable;
 	lane->pass_over_held = lane->held_heard = false;
 	lane_set_phase(lane, lane->queue.row.range.claimed ?

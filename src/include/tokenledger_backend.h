@@ -278,7 +278,10 @@ typedef struct TlCore
 	 */
 	const void *(*state) (TlSession *session, Size *len, bool *suspect);
 
-	/* Durable together with this batch's acknowledgement. */
+	/*
+	 * Durable together with this batch's acknowledgement, and lost with it:
+	 * a batch that comes again finds the state from before.
+	 */
 	void		(*set_state) (TlSession *session, const void *data, Size len);
 
 	/* Durable now.  false: the lane is lost, return at once. */
