@@ -542,7 +542,8 @@ apply_outcome(Lane *lane, TlOutcome outcome, const TlVerdict *verdict)
 	if (outcome == TL_UNKNOWN && marked &&
 		lane->target->backend->resolve != NULL)
 		part_forget_marks(lane->part);
-	if (!part_apply(lane->part, outcome, reason))
+	if (!part_apply(lane->part, outcome, reason,
+					lane->attempt->pub.history == TL_FRESH))
 		lane->attempt = NULL;
 
 	if (outcome == TL_RETRY || outcome == TL_UNKNOWN)

@@ -85,7 +85,7 @@ part_forget_marks(Part *part)
 }
 
 bool
-part_apply(Part *part, TlOutcome outcome, const char *reason)
+part_apply(Part *part, TlOutcome outcome, const char *reason, bool fresh)
 {
 	int32		unmarked = part->nselected - part->nmarked;
 	bool		named = part->nmarked > 0;
@@ -99,13 +99,13 @@ part_apply(Part *part, TlOutcome outcome, const char *reason)
 		case TL_UNKNOWN:
 			if (!named)
 				return true;
-			apply_marks(part, true);
+			apply_marks(part, fresh);
 			keep_pending(part);
 			break;
 		case TL_SPLIT:
 			if (unmarked == 1 && !named)
 				part_mark(part, 0, ROW_REFUSED, reason);
-			apply_marks(part, true);
+			apply_marks(part, fresh);
 			push_halves(part);
 			break;
 		case TL_REFUSED:
@@ -116,7 +116,7 @@ part_apply(Part *part, TlOutcome outcome, const char *reason)
 				push_halves(part);
 			else
 			{
-				apply_marks(part, true);
+				apply_marks(part, fresh);
 				keep_pending(part);
 			}
 			break;

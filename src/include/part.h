@@ -59,8 +59,11 @@ extern void part_forget_marks(Part *part);
 /*
  * Applies an attempt's outcome.  true: the attempt stands as it is and can be
  * made again; false: select anew.  TL_UNKNOWN leaves unmarked rows pending.
+ * fresh: what is marked as landed did so in this attempt; of another one it
+ * may have been there before, which says nothing against those refused now.
  */
-extern bool part_apply(Part *part, TlOutcome outcome, const char *reason);
+extern bool part_apply(Part *part, TlOutcome outcome, const char *reason,
+					   bool fresh);
 
 /*
  * Applies what resolve said: the marked rows are there, the others not.

@@ -268,7 +268,7 @@ send_part(Store *store)
 		do
 		{
 			check_selection(store, part);
-		} while (part_apply(part, answer(store, part), "refused") &&
+		} while (part_apply(part, answer(store, part), "refused", true) &&
 				 store->attempts < MAX_ATTEMPTS);
 		check_counts(store, part);
 	}
@@ -362,7 +362,7 @@ test_resolved(void)
 		while (part_select(part) > 0)
 		{
 			check_selection(&store, part);
-			part_apply(part, answer(&store, part), NULL);
+			part_apply(part, answer(&store, part), NULL, true);
 		}
 		check_fates(&store, part);
 		expect(store.attempts == (there != (1u << MAX_ROWS) - 1), &store,
@@ -385,17 +385,37 @@ test_marks(void)
 	CHECK_INT(part->nmarked, 1);
 	part_forget_marks(part);
 	CHECK_INT(part->nmarked, 0);
-	CHECK(part_apply(part, TL_UNKNOWN, NULL));
+	CHECK(part_apply(part, TL_UNKNOWN, NULL, true));
 	CHECK_INT(part->nselected, 2);
-	CHECK(!part_apply(part, TL_OK, NULL));
+	CHECK(!part_apply(part, TL_OK, NULL, true));
 	CHECK_INT(part->counts[ROW_LANDED], 2);
 	CHECK_INT(part_select(part), 0);
+}
+
+/* What was there before is no evidence against those refused now. */
+static void
+test_found(void)
+{
+	unit_test("events found in the store when others are refused");
+	for (int fresh = 0; fresh < 2; fresh++)
+	{
+		Part	   *part = part_create(2);
+
+		CHECK_INT(part_select(part), 2);
+		part_mark(part, 0, ROW_LANDED, NULL);
+		part_mark(part, 1, ROW_REFUSED, "refused");
+		CHECK(!part_apply(part, TL_REFUSED, NULL, fresh));
+		CHECK_INT(part->counts[ROW_LANDED], 1);
+		CHECK_INT(part->counts[ROW_SUSPECT], fresh ? 0 : 1);
+		CHECK_INT(part_select(part), fresh ? 1 : 0);
+	}
 }
 
 int
 main(void)
 {
 	test_marks();
+	test_found();
 	test_stores();
 	test_held();
 	test_troubled_stores();
