@@ -4,10 +4,12 @@
  *	  Which events of a batch does the table hold?
  *
  * With a fence: first make sure that no earlier INSERT can still land.  Each
- * carries the ledger, the lane and its token in its query id.  Those of this
- * lane are killed, which waits for their end; of a batch that other lanes may
- * have sent (TL_OVERLAP), theirs that are older than this look-up are waited
- * for, and their own time limit ends them.
+ * carries the ledger, the table, the lane and its token in its query id.
+ * Those of this lane are killed, which waits for their end; of a batch that
+ * other lanes may have sent (TL_OVERLAP), theirs that are older than this
+ * look-up are waited for, and their own time limit ends them.  Another target
+ * of the same ledger fills another table, and is left alone: its lanes have
+ * the same numbers.
  *
  * An INSERT is on the server's list from before its body is read, so one that
  * is not listed has ended or lies unread in a buffer on its way.  For the
@@ -23,6 +25,7 @@
  */
 #include "postgres.h"
 
+#include "common/hashfn.h"
 #include "nodes/pg_list.h"
 #include "tlch.h"
 
@@ -45,8 +48,8 @@ typedef struct EventRow
 } EventRow;
 
 static bool fence_lane(TlchState *state, TlVerdict *verdict);
-static bool fence_ledger(TlchState *state, TlVerdict *verdict);
-static void append_ledger(StringInfo out, const TlSession *session);
+static bool fence_table(TlchState *state, TlVerdict *verdict);
+static void append_table(StringInfo out, const TlchState *state);
 static bool list_running(TlchState *state, const char *prefix,
 						 int64 elapsed_ms, List **running,
 						 TlVerdict *verdict);
@@ -73,7 +76,7 @@ tlch_resolve(TlSession *session, TlBatch *batch, bool fence,
 	if (fence && !fence_lane(state, verdict))
 		return TL_RETRY;
 	if (fence && batch->history == TL_OVERLAP &&
-		!fence_ledger(state, verdict))
+		!fence_table(state, verdict))
 		return TL_RETRY;
 	if (!catch_up(state, verdict) ||
 		!tlch_find_events(state, batch, present, verdict))
@@ -85,25 +88,29 @@ tlch_resolve(TlSession *session, TlBatch *batch, bool fence,
 }
 
 /*
- * "tokenledger-<ledger>-<lane>-<token>"; ids are of 32 digits each.  NULL: as
- * far as the lane.
+ * "tokenledger-<ledger>-<table>-<lane>-<token>"; ledger and token are of 32
+ * digits, the table is a hash of its name.  NULL: as far as the lane.
  */
 void
-tlch_append_query_id(StringInfo out, const TlSession *session,
+tlch_append_query_id(StringInfo out, const TlchState *state,
 					 const pg_uuid_t *token)
 {
-	append_ledger(out, session);
-	appendStringInfo(out, "%d-", session->lane);
+	append_table(out, state);
+	appendStringInfo(out, "%d-", state->session->lane);
 	if (token != NULL)
 		tlch_append_hex(out, token);
 }
 
 static void
-append_ledger(StringInfo out, const TlSession *session)
+append_table(StringInfo out, const TlchState *state)
 {
+	const char *name = state->table.quoted;
+
 	appendStringInfoString(out, "tokenledger-");
-	tlch_append_hex(out, &session->ledger_id);
-	appendStringInfoChar(out, '-');
+	tlch_append_hex(out, &state->session->ledger_id);
+	appendStringInfo(out, "-%016" INT64_MODIFIER "x-",
+					 hash_bytes_extended((const unsigned char *) name,
+										 strlen(name), 0));
 }
 
 /* No INSERT of this lane runs any more; those that did have been killed. */
@@ -114,7 +121,7 @@ fence_lane(TlchState *state, TlVerdict *verdict)
 	StringInfoData prefix;
 
 	initStringInfo(&prefix);
-	tlch_append_query_id(&prefix, state->session, NULL);
+	tlch_append_query_id(&prefix, state, NULL);
 	for (;;)
 	{
 		List	   *running;
@@ -132,15 +139,15 @@ fence_lane(TlchState *state, TlVerdict *verdict)
 	}
 }
 
-/* Every INSERT of this ledger that runs now has ended. */
+/* Every INSERT of this ledger into the table that runs now has ended. */
 static bool
-fence_ledger(TlchState *state, TlVerdict *verdict)
+fence_table(TlchState *state, TlVerdict *verdict)
 {
 	int64		begin = tl_http_now_ms();
 	StringInfoData prefix;
 
 	initStringInfo(&prefix);
-	append_ledger(&prefix, state->session);
+	append_table(&prefix, state);
 	for (;;)
 	{
 		List	   *running;

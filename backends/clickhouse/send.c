@@ -210,7 +210,7 @@ parameters(const Insert *insert)
 
 	initStringInfo(&url);
 	appendStringInfoString(&url, "&query_id=");
-	tlch_append_query_id(&url, state->session, &batch->token);
+	tlch_append_query_id(&url, state, &batch->token);
 	appendStringInfo(&url, "-%d&insert_deduplicate=1"
 					 "&insert_deduplication_token=", insert->number);
 	tlch_append_hex(&url, &batch->token);

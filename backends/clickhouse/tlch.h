@@ -249,7 +249,7 @@ extern TlOutcome tlch_resolve(TlSession *session, TlBatch *batch, bool fence,
 							  TlVerdict *verdict);
 extern bool tlch_find_events(TlchState *state, const TlBatch *batch,
 							 bool *present, TlVerdict *verdict);
-extern void tlch_append_query_id(StringInfo out, const TlSession *session,
+extern void tlch_append_query_id(StringInfo out, const TlchState *state,
 								 const pg_uuid_t *token);
 extern TlOutcome tlch_inspect(TlSession *session, TlRemote *remote,
 							  TlVerdict *verdict);

@@ -201,18 +201,20 @@ class Engine:
                 request.in_engine = False
 
     def _prepare(self, own, settings, database, readonly, request):
-        own.query('SET implicit_select = 0')
-        if database:
-            own.query(f'USE {identifier(database)}')
-        for name, value in settings.items():
+        """All settings in one statement: each costs as much as a query."""
+        chosen = {'implicit_select': '0', **settings}
+        for name in settings:
             if not re.fullmatch(r'\w+', name):
                 raise StoreError(115, f"Unknown setting '{name}'."
                                  ' (UNKNOWN_SETTING)')
-            own.query(f'SET {name} = {literal(value)}')
         if request:
-            own.query(f'SET log_comment = {literal(request.query_id)}')
+            chosen['log_comment'] = request.query_id
         if readonly:
-            own.query(f'SET readonly = {readonly}')
+            chosen['readonly'] = str(readonly)
+        if database and database != 'default':
+            own.query(f'USE {identifier(database)}')
+        own.query('SET ' + ', '.join(f'{name} = {literal(value)}'
+                                     for name, value in chosen.items()))
 
     def check_syntax(self, sql):
         """Refuse what the server refuses: garbage, several statements."""
