@@ -108,7 +108,7 @@ append_table(StringInfo out, const TlchState *state)
 
 	appendStringInfoString(out, "tokenledger-");
 	tlch_append_hex(out, &state->session->ledger_id);
-	appendStringInfo(out, "-%016" INT64_MODIFIER "x-",
+	appendStringInfo(out, "-%016llx-", (unsigned long long)
 					 hash_bytes_extended((const unsigned char *) name,
 										 strlen(name), 0));
 }
@@ -284,7 +284,7 @@ ask(TlchState *state, const TlBatch *batch, int32 begin, int32 end,
 	while (reader.next < reader.end && !reader.broken)
 	{
 		EventRow	key = {.row = 0};
-		EventRow   *found;
+		const EventRow *found;
 
 		tlch_read_uuid(&reader, &key.id);
 		found = bsearch(&key, sorted, batch->nrows, sizeof(EventRow),
