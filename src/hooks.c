@@ -6,15 +6,21 @@
  * DROP DATABASE, ALTER DATABASE RENAME or SET TABLESPACE, and CREATE DATABASE
  * from a template fail after five seconds while a session is in the database;
  * DROP and ALTER EXTENSION would wait for a lane's locks.  The lanes are sent
- * home first (hundredths of a second) and come back when the command is over.
+ * home first (hundredths of a second) and come back when the transaction is
+ * over, as they would wait for its locks until then.
  *
  * Only for those who may give the command: nobody else stops a lane by
  * trying.
+ *
+ * A hold belongs to the top-level transaction: a command that failed in a
+ * savepoint keeps the lanes away until its end, and PREPARE TRANSACTION lets
+ * them come back, to wait for the locks.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
@@ -22,9 +28,9 @@
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "storage/ipc.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
+#include "utils/memutils.h"
 
 #include "compat.h"
 #include "hooks.h"
@@ -32,7 +38,16 @@
 #include "shmem.h"
 #include "wakeup.h"
 
+/* In TopTransactionContext. */
+typedef struct Hold
+{
+	Oid			database;
+	bool		holds;
+	struct Hold *next;
+} Hold;
+
 static ProcessUtility_hook_type previous_utility = NULL;
+static Hold *my_holds = NULL;	/* of this transaction */
 
 static void utility(PlannedStmt *pstmt, const char *queryString,
 					bool readOnlyTree, ProcessUtilityContext context,
@@ -46,6 +61,8 @@ static const char *template_of(CreatedbStmt *statement);
 static bool has_option(List *options, const char *name);
 static Oid	database_of_extension(const char *extension);
 static bool drops_extension(DropStmt *statement);
+static void hold_until_end_of_transaction(Oid database);
+static void end_of_transaction(XactEvent event, void *arg);
 static void after_command(Node *statement);
 
 void
@@ -53,12 +70,8 @@ hooks_init(void)
 {
 	previous_utility = ProcessUtility_hook;
 	ProcessUtility_hook = utility;
+	RegisterXactCallback(end_of_transaction, NULL);
 }
-
-#define CALL_UTILITY() \
-	(previous_utility ? previous_utility : standard_ProcessUtility) \
-		(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, \
-		 qc)
 
 static void
 utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
@@ -68,26 +81,19 @@ utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	Oid			database = database_to_hold(pstmt->utilityStmt);
 
 	restore_hold(pstmt->utilityStmt);
-	if (!OidIsValid(database))
-		CALL_UTILITY();
+	if (OidIsValid(database))
+		hold_until_end_of_transaction(database);
+	if (previous_utility)
+		previous_utility(pstmt, queryString, readOnlyTree, context, params,
+						 queryEnv, dest, qc);
 	else
-	{
-		hold_database(database);
-		PG_ENSURE_ERROR_CLEANUP(release_database_callback,
-								ObjectIdGetDatum(database));
-		CALL_UTILITY();
-		PG_END_ENSURE_ERROR_CLEANUP(release_database_callback,
-									ObjectIdGetDatum(database));
-		release_database(database);
-	}
+		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context,
+								params, queryEnv, dest, qc);
 	after_command(pstmt->utilityStmt);
 }
 
-/*
- * InvalidOid: none.  NB: not inlined, as a compiler would then see its
- * variables beside the caller's setjmp.
- */
-static pg_noinline Oid
+/* InvalidOid: none. */
+static Oid
 database_to_hold(Node *statement)
 {
 	switch (nodeTag(statement))
@@ -188,6 +194,40 @@ drops_extension(DropStmt *statement)
 			return true;
 	}
 	return false;
+}
+
+static void
+hold_until_end_of_transaction(Oid database)
+{
+	Hold	   *hold;
+
+	for (hold = my_holds; hold != NULL; hold = hold->next)
+	{
+		if (hold->database == database && hold->holds)
+			return;
+	}
+	hold = MemoryContextAlloc(TopTransactionContext, sizeof(Hold));
+	hold->database = database;
+	hold->holds = false;		/* hold_database() may throw */
+	hold->next = my_holds;
+	my_holds = hold;
+	hold_database(database);
+	hold->holds = true;
+}
+
+/* A session that is ended aborts its transaction too. */
+static void
+end_of_transaction(XactEvent event, void *arg)
+{
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT &&
+		event != XACT_EVENT_PREPARE)
+		return;
+	for (Hold *hold = my_holds; hold != NULL; hold = hold->next)
+	{
+		if (hold->holds)
+			release_database(hold->database);
+	}
+	my_holds = NULL;
 }
 
 static void

@@ -39,6 +39,7 @@ static Size targets_size(void);
 static void lay_out(TlShared *shared);
 static void init_lane_slot(LaneSlot *slot);
 static bool raise_held(Oid database);
+static void release_database_callback(int code, Datum database);
 static int	find_held(Oid database);
 static void forget_released(void);
 static bool signal_lanes(Oid database);
@@ -156,8 +157,7 @@ hold_database(Oid database)
 								ObjectIdGetDatum(database));
 }
 
-/* release_database() for PG_ENSURE_ERROR_CLEANUP. */
-void
+static void
 release_database_callback(int code, Datum database)
 {
 	release_database(DatumGetObjectId(database));

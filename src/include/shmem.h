@@ -125,7 +125,6 @@ extern void linger_database(Oid database, int ms);
 
 /* When the next of those ends; DT_NOEND: none. The caller holds the lock. */
 extern TimestampTz next_linger_end(void);
-extern void release_database_callback(int code, Datum database);
 extern bool database_is_held(Oid database);
 
 #endif							/* TL_SHMEM_H */
