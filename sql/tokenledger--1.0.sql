@@ -383,6 +383,7 @@ CREATE TABLE token_ledger.lane (
 	part_token uuid,
 	part_history smallint,
 	part_started_at timestamptz,
+	part_event_bytes bigint,
 	held uuid[],
 	held_suspect boolean NOT NULL DEFAULT false,
 	backend_state bytea,
@@ -440,13 +441,15 @@ COMMENT ON COLUMN token_ledger.lane.part_seq IS
 'Last position of the current part.';
 COMMENT ON COLUMN token_ledger.lane.part_rows IS 'Events in the part''s batch.';
 COMMENT ON COLUMN token_ledger.lane.part_checksum IS
-'Over the ids of the part''s events: tells whether it can be read again unchanged.';
+'Over the part''s events: tells whether it can be read again unchanged.';
 COMMENT ON COLUMN token_ledger.lane.part_token IS
 'Random name of the part''s batch in the store.';
 COMMENT ON COLUMN token_ledger.lane.part_history IS
 'What may have become of these events before (TlHistory).';
 COMMENT ON COLUMN token_ledger.lane.part_started_at IS
 'When the part was first attempted.';
+COMMENT ON COLUMN token_ledger.lane.part_event_bytes IS
+'max_event_bytes when the part was made: read again, it leaves out what it left out then.';
 COMMENT ON COLUMN token_ledger.lane.held IS
 'Events that were refused alone; they are judged again together with later ones.';
 COMMENT ON COLUMN token_ledger.lane.held_suspect IS

@@ -37,7 +37,7 @@ static bool claim(Lane *lane);
 static bool may_claim(Lane *lane);
 static bool see_work(Lane *lane);
 static void build_part(Lane *lane);
-static void begin_batch(Lane *lane, bool keep_cut);
+static void begin_batch(Lane *lane, bool keep_cut, int64 event_bytes);
 static void cut_part(Lane *lane, QueuePart *part, int32 taken,
 					 QueuePosition upto, bool cut);
 static TlHistory history_before(const Lane *lane, bool with_held);
@@ -172,21 +172,28 @@ see_work(Lane *lane)
 	return found;
 }
 
-/* CLAIMED: reads the next part of the range. */
+/*
+ * CLAIMED: reads the next part of the range.  NB: a part that may have been
+ * attempted is read with the limit of then for one event: one that would be
+ * too large now may have landed.
+ */
 static void
 build_part(Lane *lane)
 {
 	Queue	   *queue = &lane->queue;
 	bool		again = lane->recovered && queue->row.part.durable;
 	QueuePosition upto = again ? queue->row.part.last : queue_end();
-	QueuePart	part = {0};
+	QueuePart	part = {
+		.event_bytes = again ? queue->row.part.event_bytes :
+			queue->event_bytes
+	};
 	bool		pass_over = lane->pass_over_held && !again &&
 		queue->row.range.claimed;
 	int32		taken;
 	bool		cut;
 
 	forget_part(lane);
-	begin_batch(lane, again);
+	begin_batch(lane, again, part.event_bytes);
 	if (!again && queue->row.range.claimed)
 		upto = queue->row.range.last;
 	taken = queue_read(queue, lane->builder, lane->columns, lane->ncolumns,
@@ -227,14 +234,15 @@ build_part(Lane *lane)
 	refuse_ours(lane);
 }
 
+/* keep_cut: the batch holds what the row's part held. */
 static void
-begin_batch(Lane *lane, bool keep_cut)
+begin_batch(Lane *lane, bool keep_cut, int64 event_bytes)
 {
 	const TlBackend *backend = lane->target->backend;
 	BatchLimits limits = {
 		.rows = lane->target->batch_rows,
 		.bytes = lane->target->batch_bytes,
-		.event_bytes = lane->target->max_event_bytes
+		.event_bytes = event_bytes
 	};
 
 	if (backend->max_rows > 0)

@@ -58,7 +58,8 @@ static bool is_suspect(const Cursor *cursor);
 static void set_range(LaneRow *row, const Cursor *cursor,
 					  QueuePosition first, const QueueWalk *walk,
 					  int32 timeline);
-static void set_whole_part(LaneRow *row, const QueueWalk *walk);
+static void set_whole_part(LaneRow *row, const QueueWalk *walk,
+						   int64 event_bytes);
 static void apply_settlement(LaneRow *row, const Settlement *settlement,
 							 int32 timeline, int64 *vanished);
 static void write_dead_letters(Queue *queue, List *dead);
@@ -412,7 +413,7 @@ claim_into(Queue *queue, LaneRow *row, int32 rows, int32 part_rows)
 	move_cursor(queue, &cursor, new_window);
 	set_range(row, &cursor, first, &walk, queue->timeline);
 	if (walk.rows <= part_rows && row->held == NIL)
-		set_whole_part(row, &walk);
+		set_whole_part(row, &walk, queue->event_bytes);
 	return true;
 }
 
@@ -469,7 +470,7 @@ set_range(LaneRow *row, const Cursor *cursor, QueuePosition first,
 
 /* The cut is known: the range is one part. */
 static void
-set_whole_part(LaneRow *row, const QueueWalk *walk)
+set_whole_part(LaneRow *row, const QueueWalk *walk, int64 event_bytes)
 {
 	QueuePart  *part = &row->part;
 
@@ -479,6 +480,7 @@ set_whole_part(LaneRow *row, const QueueWalk *walk)
 	part->checksum = walk->checksum;
 	part->history = row->range.history;
 	part->started_at = GetCurrentTimestamp();
+	part->event_bytes = event_bytes;
 	lane_random_uuid(&part->token);
 }
 
@@ -645,7 +647,7 @@ add_part(QueueArgs *args, const QueuePart *part)
 	add_position(args, part->durable, part->last);
 	if (!part->durable)
 	{
-		for (int i = 0; i < 5; i++)
+		for (int i = 0; i < 6; i++)
 			arg_add_null(args);
 		return;
 	}
@@ -654,6 +656,7 @@ add_part(QueueArgs *args, const QueuePart *part)
 	arg_add(args, UUIDPGetDatum(&part->token));
 	arg_add(args, Int16GetDatum(part->history));
 	arg_add(args, TimestampTzGetDatum(part->started_at));
+	arg_add(args, Int64GetDatum(part->event_bytes));
 }
 
 static void

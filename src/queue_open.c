@@ -65,6 +65,7 @@ queue_open(Queue *queue, const Target *target, int32 lane)
 
 	queue->target = target->name;
 	queue->lane = lane;
+	queue->event_bytes = target->max_event_bytes;
 	lane_begin();
 	if (!become_extension_owner())
 	{
@@ -255,11 +256,11 @@ read_lane(Queue *queue, LaneRow *row)
 	queue->epoch = queue_int64(2, 0);
 	read_range(&row->range);
 	read_part(&row->part);
-	row->held = read_uuids(22);
-	state = queue_value(23, &isnull);
+	row->held = read_uuids(23);
+	state = queue_value(24, &isnull);
 	row->state = isnull ? NULL : DatumGetByteaP(state);
-	row->state_timeline = (int32) queue_int64(24, queue->timeline);
-	row->held_suspect = DatumGetBool(queue_value(25, &isnull));
+	row->state_timeline = (int32) queue_int64(25, queue->timeline);
+	row->held_suspect = DatumGetBool(queue_value(26, &isnull));
 	if (row->state_timeline != queue->timeline)
 		suspect_lane(row);
 }
@@ -308,6 +309,7 @@ read_part(QueuePart *part)
 	part->token = *DatumGetUUIDP(token);
 	part->history = (TlHistory) queue_int64(20, TL_OVERLAP);
 	part->started_at = (TimestampTz) queue_int64(21, 0);
+	part->event_bytes = queue_int64(22, 0);
 }
 
 static QueuePosition

@@ -31,7 +31,8 @@
 	"source, range_from, range_to, first_xid, first_seq, done_xid, done_seq," \
 	" last_xid, last_seq, range_rows, done_rows, range_history," \
 	" part_xid, part_seq, part_rows, part_checksum, part_token, part_history," \
-	" part_started_at, held, backend_state, state_timeline, held_suspect"
+	" part_started_at, part_event_bytes, held, backend_state," \
+	" state_timeline, held_suspect"
 
 typedef struct StatementText
 {
@@ -39,7 +40,7 @@ typedef struct StatementText
 	const char *key;			/* NULL: by key alone, all of it is in head */
 	const char *tail;
 	int			nargs;
-	Oid			types[37];
+	Oid			types[38];
 } StatementText;
 
 static const StatementText texts[Q_NSTATEMENTS] = {
@@ -79,21 +80,21 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 	[Q_WRITE_LANE] = {
 		"UPDATE token_ledger.lane SET (" LANE_COLUMNS ") ="
 		" ($5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,"
-		" $19, $20, $21, $22, $23, $24, $25, $26, $27),"
-		" forwarded = forwarded + $28, rows_new = rows_new + $29,"
-		" dead = dead + $30, vanished = vanished + $31,"
-		" batches = batches + $32, bytes = bytes + $33,"
-		" retries = retries + $34, unknowns = unknowns + $35,"
-		" resolves = resolves + $36,"
-		" settled_at = CASE WHEN $32 > 0 THEN pg_catalog.now()"
-		" ELSE settled_at END, last_event = COALESCE($37, last_event) WHERE ",
-		LANE_KEY, " RETURNING ctid", 37,
+		" $19, $20, $21, $22, $23, $24, $25, $26, $27, $28),"
+		" forwarded = forwarded + $29, rows_new = rows_new + $30,"
+		" dead = dead + $31, vanished = vanished + $32,"
+		" batches = batches + $33, bytes = bytes + $34,"
+		" retries = retries + $35, unknowns = unknowns + $36,"
+		" resolves = resolves + $37,"
+		" settled_at = CASE WHEN $33 > 0 THEN pg_catalog.now()"
+		" ELSE settled_at END, last_event = COALESCE($38, last_event) WHERE ",
+		LANE_KEY, " RETURNING ctid", 38,
 		{TIDOID, INT4OID, INT2OID, INT8OID, TEXTOID, PG_SNAPSHOTOID,
 			PG_SNAPSHOTOID, XID8OID, INT8OID, XID8OID, INT8OID, XID8OID,
 			INT8OID, INT4OID, INT4OID, INT2OID, XID8OID, INT8OID, INT4OID,
-			INT8OID, UUIDOID, INT2OID, TIMESTAMPTZOID, UUIDARRAYOID, BYTEAOID,
-			INT4OID, BOOLOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
-	INT8OID, INT8OID, INT8OID, INT8OID, UUIDOID}},
+			INT8OID, UUIDOID, INT2OID, TIMESTAMPTZOID, INT8OID, UUIDARRAYOID,
+			BYTEAOID, INT4OID, BOOLOID, INT8OID, INT8OID, INT8OID, INT8OID,
+	INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, UUIDOID}},
 	[Q_SAVE_STATE] = {
 		"UPDATE token_ledger.lane SET backend_state = $5,"
 		" state_timeline = $6, range_history = GREATEST(range_history, $7),"

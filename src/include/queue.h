@@ -39,6 +39,7 @@ typedef struct QueuePart
 	TlHistory	history;		/* TL_FRESH: this token's is the first attempt
 								 * with any of its events */
 	TimestampTz started_at;
+	int64		event_bytes;	/* a larger event is not in its batch */
 } QueuePart;
 
 /* What the row of token_ledger.lane says; the truth is the row. */
@@ -64,6 +65,7 @@ typedef struct Queue			/* one lane's view of one target */
 	int64		epoch;
 	int32		timeline;
 	int64		system_identifier;
+	int64		event_bytes;	/* of the parts that are made now */
 	bool		new_target;		/* this open made its row */
 	pg_uuid_t	ledger_id;
 	ItemPointerData target_tid; /* hints; the keys decide */
