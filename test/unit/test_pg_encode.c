@@ -18,12 +18,15 @@
 #include "../../backends/postgres/tlpg.h"
 #include "unit.h"
 
+/* The first of ids, as a string. */
 #define UUID_BYTES		"\x00\x11\x22\x33\x44\x55\x66\x77" \
 						"\x88\x99\xaa\xbb\xcc\xdd\xee\xff"
 
 /* Two events; the second has a NULL in each column that allows it. */
 static const pg_uuid_t ids[2] = {
-	{UUID_BYTES}, {{0xff, [15] = 0x01}}
+	{{0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77,
+	0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff}},
+	{{0xff, [15] = 0x01}}
 };
 static const uint8 first_only[8] = {0x01};
 static const int64 first_int[2] = {-2, 7};
