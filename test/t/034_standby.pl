@@ -122,7 +122,8 @@ is( $node->safe_psql('app',
 	't', 'the store without the index was asked what it holds');
 
 insert_some(100);
-$node->restart('immediate');
+$node->stop('immediate');
+$node->start;
 insert_some(100);
 all_arrive('on the new timeline');
 unlike(slurp_file($_->logfile), qr/PANIC|TRAP|terminated by signal/,

@@ -80,7 +80,8 @@ END { local $?; stop_pgbouncer() }
 sub stop_pgbouncer
 {
 	return unless $bouncer;
-	kill 'TERM', $bouncer;
+	# TERM lets newer ones wait for their clients, and older ones not.
+	kill 'KILL', $bouncer;
 	waitpid $bouncer, 0;
 	undef $bouncer;
 	return;
