@@ -911,13 +911,15 @@ BEGIN
 	EXECUTE format('GRANT INSERT (%s), SELECT (event_id)'
 		' ON token_ledger.token_ledger_events TO %s',
 		token_ledger.event_columns(), role);
+	-- The Python client's migration command looks whether it is needed.
+	EXECUTE format('GRANT SELECT ON token_ledger.alembic_version TO %s', role);
 	EXECUTE format('GRANT EXECUTE ON FUNCTION token_ledger.record TO %s',
 		role);
 END
 $$;
 REVOKE ALL ON FUNCTION token_ledger.grant_writer FROM PUBLIC;
 COMMENT ON FUNCTION token_ledger.grant_writer(regrole) IS
-'Grants what an application needs to write events: INSERT on the event columns, SELECT on event_id (for ON CONFLICT and RETURNING), record(). Later versions'' columns are granted when the extension is updated.';
+'Grants what an application needs to write events: INSERT on the event columns, SELECT on event_id (for ON CONFLICT and RETURNING), record(), and SELECT on alembic_version. Later versions'' columns are granted when the extension is updated.';
 
 -- Of the scripts: old_record is about to be replaced by new_record, and the
 -- ledger may have got columns.

@@ -16,10 +16,14 @@
 #	provide_clickhouse	TOKENLEDGER_CHDB_PYTHON, a Python with ClickHouse's
 #						engine
 #	provide_toxiproxy	TOKENLEDGER_TOXIPROXY, the proxy that cuts connections
+#	provide_python_client
+#						TOKENLEDGER_CLIENT_PYTHON, a Python with the client of the
+#						same name, and with what it is used with
 
 CHDB_VERSION=4.4.0
 CHDB_CORE_VERSION=26.9.0
 TOXIPROXY_VERSION=2.12.0
+PYTHON_CLIENT=$(dirname "${BASH_SOURCE[0]}")/../peers/python_client
 
 peer_cache()
 {
@@ -77,16 +81,23 @@ provide_clickhouse()
 
 install_chdb()
 {
-	local python
+	install_python "$1" --no-deps "chdb==$CHDB_VERSION" \
+		"chdb-core==$CHDB_CORE_VERSION"
+}
 
+# install_python DIRECTORY OPTION_OR_REQUIREMENT...
+install_python()
+{
+	local python path=$1
+
+	shift
 	python=$(venv_python) || {
 		provide optional python3-venv venv_python
 		python=$(venv_python) || return 1
 	}
-	"$python" -m venv "$1" &&
-		"$1/bin/python" -m pip install --disable-pip-version-check -q \
-			--no-deps --no-cache-dir "chdb==$CHDB_VERSION" \
-			"chdb-core==$CHDB_CORE_VERSION"
+	"$python" -m venv "$path" &&
+		"$path/bin/python" -m pip install --disable-pip-version-check -q \
+			--no-input --no-cache-dir "$@"
 }
 
 # The distribution's Python goes first: another one may belong to a user, and
@@ -103,6 +114,29 @@ venv_python()
 		fi
 	done
 	return 1
+}
+
+# The Python client: other requirements are another peer.  -I, since Python
+# would take a tokenledger.so in this directory for the client.
+
+provide_python_client()
+{
+	local list=$PYTHON_CLIENT/requirements.txt path
+
+	export TOKENLEDGER_CLIENT_PYTHON='' TOKENLEDGER_CLIENT_PYTHON_MISSING=''
+	if path=$(install_peer "python-client-$(cksum <"$list" | tr ' ' -)" \
+		install_python_client) &&
+		"$path/bin/python" -I -c 'import tokenledger' 2>/dev/null; then
+		TOKENLEDGER_CLIENT_PYTHON=$path/bin/python
+		return 0
+	fi
+	TOKENLEDGER_CLIENT_PYTHON_MISSING="the Python client is not in $(peer_cache)"
+	return 1
+}
+
+install_python_client()
+{
+	install_python "$1" -r "$PYTHON_CLIENT/requirements.txt"
 }
 
 # toxiproxy: built from its sources.
