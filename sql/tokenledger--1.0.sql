@@ -8,6 +8,39 @@
 -- Nothing that the schema may hold already is mistaken for PostgreSQL's own.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
+-- Clients of other makes keep their table here, under the same name.  They
+-- are told what to do with it, before the first CREATE fails without saying.
+DO $$
+DECLARE
+	found text;
+BEGIN
+	SELECT string_agg(format('%s "%s"', CASE c.relkind
+				WHEN 'i' THEN 'index' WHEN 'I' THEN 'index'
+				WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
+				WHEN 'S' THEN 'sequence' ELSE 'table' END, c.relname),
+			', ' ORDER BY c.relname COLLATE "C")
+	INTO found
+	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+	WHERE n.nspname = 'token_ledger'
+		AND (c.relname IN ('token_ledger_events', 'token_ledger_events_pkey',
+				'alembic_version', 'alembic_version_pkc')
+			OR c.relname ~
+				'^token_ledger_(daily|user|team|feature|cost_center)_costs$'
+			OR c.relname LIKE 'idx\_token\_ledger\_%')
+		AND NOT EXISTS (		-- said with its table
+			SELECT FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid
+			WHERE i.indexrelid = c.oid
+				AND t.relname IN ('token_ledger_events', 'alembic_version'));
+	IF found IS NOT NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'duplicate_table',
+			MESSAGE = 'schema "token_ledger" holds the ledger of another client already',
+			DETAIL = format('It holds %s.', found),
+			HINT = 'Move it away (ALTER SCHEMA token_ledger RENAME TO token_ledger_before), create the extension, and copy the events: doc/adopting-a-table.md shows how to lose none.';
+	END IF;
+END
+$$;
+
 --------------------------------------------------------------------------
 -- Privileges and locks: for the scripts themselves
 
