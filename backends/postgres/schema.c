@@ -53,6 +53,9 @@ tlpg_inspect(TlSession *session, TlRemote *remote, TlVerdict *verdict)
 	if (!read_version(state, remote, verdict) ||
 		!read_source(state, remote, verdict))
 		return TL_RETRY;
+	if (tlpg_dialect.inspect != NULL &&
+		!tlpg_dialect.inspect(state, remote, verdict))
+		return TL_RETRY;
 	return judge(state, remote, verdict);
 }
 
@@ -261,6 +264,8 @@ append_step(TlpgState *state, StringInfo sql, const TlMigration *step,
 						 step->version);
 		return;
 	}
+	if (tlpg_dialect.append_step != NULL)
+		tlpg_dialect.append_step(state, step, sql);
 	appendStringInfo(sql,
 					 "INSERT INTO %s (version, description) VALUES (%d, ",
 					 version, step->version);

@@ -109,6 +109,9 @@ tlpg_load_table(TlpgState *state, TlVerdict *verdict)
 
 	if (state->remote != NULL)
 		return true;
+	if (tlpg_dialect.check_server != NULL &&
+		!tlpg_dialect.check_server(state, verdict))
+		return false;
 	initStringInfo(&sql);
 	append_table_query(state, &sql);
 	if (!tlpg_look_up(state, sql.data, verdict))
