@@ -66,22 +66,38 @@ static const char create_table[] =
 
 static const TlMigration migrations[] = {
 	{
-		100, 100, "events table", create_table, NULL
+		.version = 100,
+		.oldest_compatible = 100,
+		.description = "events table",
+		.changes = "creates the table with the 25 columns of 1.0, its primary key and a BRIN index on timestamp",
+		.up = create_table
 	},
 	{
-		101, 100, "column cached_tokens",
-		"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS cached_tokens bigint DEFAULT 0",
-		"ALTER TABLE {table} DROP COLUMN IF EXISTS cached_tokens"
+		.version = 101,
+		.oldest_compatible = 100,
+		.description = "cached tokens",
+		.changes = "adds the column cached_tokens",
+		.up = "ALTER TABLE {table} ADD COLUMN IF NOT EXISTS cached_tokens bigint DEFAULT 0",
+		.down = "ALTER TABLE {table} DROP COLUMN IF EXISTS cached_tokens"
 	},
 	{
-		102, 100, "index for dashboards",
-		"CREATE INDEX IF NOT EXISTS {name:idx_*_dashboard} ON {table}"
-		" (\"timestamp\" DESC, model, user_id) INCLUDE (cost_usd, total_tokens)",
-		"DROP INDEX IF EXISTS {schema}.{name:idx_*_dashboard}"
+		.version = 102,
+		.oldest_compatible = 100,
+		.description = "index for dashboards",
+		.changes = "adds an index on timestamp, model and user_id that includes cost_usd and total_tokens",
+
+		/* Of texts their beginnings: a longer one would be refused. */
+		.up = "CREATE INDEX IF NOT EXISTS {name:idx_*_dashboard} ON {table}"
+		" (\"timestamp\" DESC, \"left\"(model, 256), \"left\"(user_id, 256))"
+		" INCLUDE (cost_usd, total_tokens)",
+		.down = "DROP INDEX IF EXISTS {schema}.{name:idx_*_dashboard}"
 	},
 	{
-		103, 100, "attribution columns",
-		"ALTER TABLE {table}"
+		.version = 103,
+		.oldest_compatible = 100,
+		.description = "attribution",
+		.changes = "adds the columns feature, page, component, team, project, cost_center and metadata_extra",
+		.up = "ALTER TABLE {table}"
 		" ADD COLUMN IF NOT EXISTS feature text,"
 		" ADD COLUMN IF NOT EXISTS page text,"
 		" ADD COLUMN IF NOT EXISTS component text,"
@@ -89,7 +105,7 @@ static const TlMigration migrations[] = {
 		" ADD COLUMN IF NOT EXISTS project text,"
 		" ADD COLUMN IF NOT EXISTS cost_center text,"
 		" ADD COLUMN IF NOT EXISTS metadata_extra jsonb",
-		"ALTER TABLE {table}"
+		.down = "ALTER TABLE {table}"
 		" DROP COLUMN IF EXISTS feature,"
 		" DROP COLUMN IF EXISTS page,"
 		" DROP COLUMN IF EXISTS component,"
@@ -98,7 +114,7 @@ static const TlMigration migrations[] = {
 		" DROP COLUMN IF EXISTS cost_center,"
 		" DROP COLUMN IF EXISTS metadata_extra"
 	},
-	{0}
+	{.version = 0}
 };
 
 static const char *const key[] = {"event_id", NULL};
