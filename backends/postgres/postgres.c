@@ -25,15 +25,17 @@ static const TlOption options[] = {
 
 static const TlMigration migrations[] = {
 	{
-		100, 100, "events table",
-		"CREATE TABLE IF NOT EXISTS {table} ("
+		.version = 100,
+		.oldest_compatible = 100,
+		.description = "events table",
+		.changes = "creates the table with the 25 columns of 1.0, its primary key and a BRIN index on timestamp",
+		.up = "CREATE TABLE IF NOT EXISTS {table} ("
 		" event_id uuid PRIMARY KEY," TLPG_COLUMNS ");"
 		"CREATE INDEX IF NOT EXISTS {name:idx_*_time} ON {table}"
-		" USING brin (\"timestamp\")",
-		NULL
+		" USING brin (\"timestamp\")"
 	},
 	TLPG_MIGRATIONS,
-	{0}
+	{.version = 0}
 };
 
 static const char *const key[] = {"event_id", NULL};

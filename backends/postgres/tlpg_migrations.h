@@ -39,24 +39,38 @@
 	" request_preview text,"												\
 	" response_preview text"
 
-/* Those after version 1.0. */
+/*
+ * Those after version 1.0.  Of texts the index has their beginnings: a longer
+ * one would be refused.
+ */
 #define TLPG_MIGRATIONS														\
 	{																		\
-		101, 100, "column cached_tokens",									\
-		"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS"						\
+		.version = 101,														\
+		.oldest_compatible = 100,											\
+		.description = "cached tokens",										\
+		.changes = "adds the column cached_tokens",							\
+		.up = "ALTER TABLE {table} ADD COLUMN IF NOT EXISTS"				\
 		" cached_tokens bigint DEFAULT 0",									\
-		"ALTER TABLE {table} DROP COLUMN IF EXISTS cached_tokens"			\
+		.down = "ALTER TABLE {table} DROP COLUMN IF EXISTS cached_tokens"	\
 	},																		\
 	{																		\
-		102, 100, "index for dashboards",									\
-		"CREATE INDEX IF NOT EXISTS {name:idx_*_dashboard} ON {table}"		\
-		" (\"timestamp\" DESC, model, user_id)"								\
-		" INCLUDE (cost_usd, total_tokens)",								\
-		"DROP INDEX IF EXISTS {schema}.{name:idx_*_dashboard}"				\
+		.version = 102,														\
+		.oldest_compatible = 100,											\
+		.description = "index for dashboards",								\
+		.changes = "adds an index on timestamp, model and user_id that"		\
+		" includes cost_usd and total_tokens",								\
+		.up = "CREATE INDEX IF NOT EXISTS {name:idx_*_dashboard} ON {table}"\
+		" (\"timestamp\" DESC, \"left\"(model, 256),"						\
+		" \"left\"(user_id, 256)) INCLUDE (cost_usd, total_tokens)",		\
+		.down = "DROP INDEX IF EXISTS {schema}.{name:idx_*_dashboard}"		\
 	},																		\
 	{																		\
-		103, 100, "attribution columns",									\
-		"ALTER TABLE {table}"												\
+		.version = 103,														\
+		.oldest_compatible = 100,											\
+		.description = "attribution",										\
+		.changes = "adds the columns feature, page, component, team,"		\
+		" project, cost_center and metadata_extra",							\
+		.up = "ALTER TABLE {table}"											\
 		" ADD COLUMN IF NOT EXISTS feature text,"							\
 		" ADD COLUMN IF NOT EXISTS page text,"								\
 		" ADD COLUMN IF NOT EXISTS component text,"							\
@@ -64,7 +78,7 @@
 		" ADD COLUMN IF NOT EXISTS project text,"							\
 		" ADD COLUMN IF NOT EXISTS cost_center text,"						\
 		" ADD COLUMN IF NOT EXISTS metadata_extra jsonb",					\
-		"ALTER TABLE {table}"												\
+		.down = "ALTER TABLE {table}"										\
 		" DROP COLUMN IF EXISTS feature,"									\
 		" DROP COLUMN IF EXISTS page,"										\
 		" DROP COLUMN IF EXISTS component,"									\

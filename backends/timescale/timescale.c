@@ -74,16 +74,18 @@ static const TlOption options[] = {
 
 static const TlMigration migrations[] = {
 	{
-		100, 100, "hypertable for events",
-		"CREATE TABLE IF NOT EXISTS {table} ("
+		.version = 100,
+		.oldest_compatible = 100,
+		.description = "hypertable for events",
+		.changes = "creates the hypertable with the 25 columns of 1.0, its unique key and a BRIN index on timestamp; compression, policies and the continuous aggregate as the URL says",
+		.up = "CREATE TABLE IF NOT EXISTS {table} ("
 		" event_id uuid NOT NULL," TLPG_COLUMNS ","
 		" UNIQUE (event_id, \"timestamp\"));"
 		"CREATE INDEX IF NOT EXISTS {name:idx_*_time} ON {table}"
-		" USING brin (\"timestamp\")",
-		NULL
+		" USING brin (\"timestamp\")"
 	},
 	TLPG_MIGRATIONS,
-	{0}
+	{.version = 0}
 };
 
 static const char *const key[] = {"event_id", "timestamp", NULL};

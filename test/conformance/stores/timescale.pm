@@ -29,6 +29,7 @@ return {
 	exactly_once => 1,
 	resolve => 1,
 	inspect => 1,
+	versions => [ 100, 103 ],
 	waits => 3,
 	seeds => 12,
 	variants => [
