@@ -21,8 +21,10 @@ CREATE TABLE pg_temp.shown (ordinal serial, kind text, name text);
 INSERT INTO pg_temp.shown (kind, name) VALUES
 	('write', 'record'), ('write', 'grant_writer'),
 	('ask', 'flush'), ('ask', 'pause'), ('ask', 'resume'), ('ask', 'adopt'),
-	('ask', 'wake'), ('ask', 'create_schema'),
+	('ask', 'wake'), ('ask', 'create_schema'), ('ask', 'migrate'),
+	('ask', 'rollback'), ('ask', 'wait_for_job'), ('ask', 'cancel_job'),
 	('look', 'health_check'), ('look', 'connection_info'),
+	('look', 'schema_version'), ('look', 'available_migrations'),
 	('look', 'backends'), ('look', 'backend_options');
 
 CREATE VIEW pg_temp.functions AS
@@ -39,15 +41,15 @@ CREATE VIEW pg_temp.functions AS
 		CROSS JOIN LATERAL (
 			SELECT string_agg(concat_ws(' ', quote_ident(n.name),
 					format_type(t.type, NULL),
-					'DEFAULT ' || CASE WHEN coalesce(m.mode, 'i') = 'i'
+					'DEFAULT ' || CASE WHEN coalesce(m.mode, 'i') IN ('i', 'b')
 						THEN regexp_replace(pg_get_function_arg_default(p.oid,
 							t.i::int), '::[a-z ]+$', '') END),
 					', ' ORDER BY t.i)
-					FILTER (WHERE coalesce(m.mode, 'i') = 'i') AS arguments,
+					FILTER (WHERE coalesce(m.mode, 'i') IN ('i', 'b')) AS arguments,
 				string_agg(quote_ident(n.name) || ' '
 					|| format_type(t.type, NULL), ', '
 					ORDER BY t.i)
-					FILTER (WHERE m.mode = 'o') AS columns
+					FILTER (WHERE m.mode IN ('o', 'b')) AS columns
 			FROM unnest(coalesce(p.proallargtypes, p.proargtypes::oid[]))
 					WITH ORDINALITY t (type, i)
 				LEFT JOIN unnest(p.proargmodes) WITH ORDINALITY m (mode, i)
@@ -153,7 +155,7 @@ SELECT pg_temp.put_functions('look');
 SELECT pg_temp.put_columns(c.oid)
 FROM pg_class c
 WHERE c.relnamespace = 'token_ledger'::regnamespace AND c.relkind = 'v'
-ORDER BY array_position('{status,lanes,accounting}', c.relname::text),
+ORDER BY array_position('{status,lanes,jobs,accounting}', c.relname::text),
 	c.relname COLLATE "C";
 
 \echo '## Tables\n'

@@ -319,6 +319,7 @@ CREATE TABLE token_ledger.target (
 	error_since timestamptz,
 	remote_version integer,
 	remote_differences text,
+	remote_hint text,
 	guarantee text,
 	keeps_from timestamptz,
 	window_from pg_snapshot,
@@ -362,6 +363,8 @@ COMMENT ON COLUMN token_ledger.target.remote_version IS
 'Schema version of the store''s table: 100 * major + minor.';
 COMMENT ON COLUMN token_ledger.target.remote_differences IS
 'How the store''s table differs from what is expected.';
+COMMENT ON COLUMN token_ledger.target.remote_hint IS
+'What to do about the version of the store''s table.';
 COMMENT ON COLUMN token_ledger.target.guarantee IS
 'What the store is verified to hold once when it is sent twice: an attempt, a batch or an event.';
 COMMENT ON COLUMN token_ledger.target.keeps_from IS
@@ -547,42 +550,81 @@ COMMENT ON COLUMN token_ledger.dead_letter.last_at IS
 CREATE TABLE token_ledger.job (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	target_id integer NOT NULL,
-	kind text NOT NULL CHECK (kind IN ('replay', 'reconcile', 'migrate')),
-	state text NOT NULL DEFAULT 'waiting'
-		CHECK (state IN ('waiting', 'running', 'done', 'failed', 'cancelled')),
+	kind text NOT NULL
+		CHECK (kind IN ('migrate', 'rollback', 'replay', 'reconcile')),
+	state text NOT NULL DEFAULT 'requested'
+		CHECK (state IN ('requested', 'running', 'done', 'failed',
+			'cancelled')),
+	version integer,
 	from_time timestamptz,
 	to_time timestamptz,
 	rate integer,
-	request jsonb,
-	progress jsonb,
+	cancel_requested boolean NOT NULL DEFAULT false,
+	attempts integer NOT NULL DEFAULT 0,
+	done bigint NOT NULL DEFAULT 0,
+	total bigint,
+	message text,
+	code text,
 	error text,
-	created_at timestamptz NOT NULL DEFAULT now(),
+	requested_by text,
+	requested_at timestamptz NOT NULL DEFAULT now(),
 	started_at timestamptz,
 	finished_at timestamptz
 );
-CREATE INDEX job_target_id_idx ON token_ledger.job (target_id, id);
+CREATE INDEX job_open_idx ON token_ledger.job (target_id, id)
+	WHERE state IN ('requested', 'running');
 COMMENT ON TABLE token_ledger.job IS
-'Requests that the lanes carry out in the background.';
+'Requests that lane 0 of a target carries out between its ranges.';
 COMMENT ON COLUMN token_ledger.job.id IS 'Number of the request.';
 COMMENT ON COLUMN token_ledger.job.target_id IS 'The target.';
-COMMENT ON COLUMN token_ledger.job.kind IS 'replay, reconcile or migrate.';
+COMMENT ON COLUMN token_ledger.job.kind IS
+'migrate, rollback, replay or reconcile.';
 COMMENT ON COLUMN token_ledger.job.state IS
-'waiting, running, done, failed or cancelled.';
+'requested, running, done, failed or cancelled.';
+COMMENT ON COLUMN token_ledger.job.version IS
+'Of migrate and rollback: the version to reach; NULL: the newest.';
 COMMENT ON COLUMN token_ledger.job.from_time IS
 'Events from this timestamp on; NULL: from the beginning.';
 COMMENT ON COLUMN token_ledger.job.to_time IS
 'Events before this timestamp; NULL: to the end.';
 COMMENT ON COLUMN token_ledger.job.rate IS
 'Events a second at most; NULL: no limit.';
-COMMENT ON COLUMN token_ledger.job.request IS 'Further parameters.';
-COMMENT ON COLUMN token_ledger.job.progress IS 'How far it has come.';
-COMMENT ON COLUMN token_ledger.job.error IS 'Why it failed.';
-COMMENT ON COLUMN token_ledger.job.created_at IS 'When it was asked for.';
+COMMENT ON COLUMN token_ledger.job.cancel_requested IS
+'The lane ends it after the step that it is at.';
+COMMENT ON COLUMN token_ledger.job.attempts IS
+'How often it was tried since it last got on.';
+COMMENT ON COLUMN token_ledger.job.done IS
+'How far it has come: steps or events.';
+COMMENT ON COLUMN token_ledger.job.total IS
+'How far it has to come; NULL: not known yet.';
+COMMENT ON COLUMN token_ledger.job.message IS 'What it did last.';
+COMMENT ON COLUMN token_ledger.job.code IS 'The store''s code of the error.';
+COMMENT ON COLUMN token_ledger.job.error IS
+'Why it failed, or why it has to be tried again.';
+COMMENT ON COLUMN token_ledger.job.requested_by IS
+'Who asked for it; NULL: tokenledger itself, as auto_migrate allows.';
+COMMENT ON COLUMN token_ledger.job.requested_at IS 'When it was asked for.';
 COMMENT ON COLUMN token_ledger.job.started_at IS 'When it was begun.';
 COMMENT ON COLUMN token_ledger.job.finished_at IS 'When it was ended.';
 COMMENT ON SEQUENCE token_ledger.job_id_seq IS 'Of job.id.';
-COMMENT ON INDEX token_ledger.job_target_id_idx IS
-'The requests of a target, in order.';
+COMMENT ON INDEX token_ledger.job_open_idx IS
+'What a target''s lane still has to do, in order.';
+
+-- Per lane, so that lanes never wait for each other's counts.
+CREATE TABLE token_ledger.left_out (
+	target_id integer NOT NULL,
+	lane smallint NOT NULL,
+	column_name text NOT NULL,
+	events bigint NOT NULL,
+	PRIMARY KEY (target_id, lane, column_name)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE token_ledger.left_out IS
+'Values that a store did not get, because its table was at a version without the column.';
+COMMENT ON COLUMN token_ledger.left_out.target_id IS 'The target.';
+COMMENT ON COLUMN token_ledger.left_out.lane IS 'The lane that counted them.';
+COMMENT ON COLUMN token_ledger.left_out.column_name IS 'Column of the ledger.';
+COMMENT ON COLUMN token_ledger.left_out.events IS
+'Events that were forwarded without their value: one that is neither NULL nor, of a number, 0.';
 
 CREATE FUNCTION token_ledger.forget_target()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
@@ -592,6 +634,7 @@ BEGIN
 	DELETE FROM token_ledger.lane WHERE target_id = old.id;
 	DELETE FROM token_ledger.dead_letter WHERE target_id = old.id;
 	DELETE FROM token_ledger.job WHERE target_id = old.id;
+	DELETE FROM token_ledger.left_out WHERE target_id = old.id;
 	RETURN NULL;
 END
 $$;
@@ -711,7 +754,51 @@ RETURNS integer LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'tl_create_schema';
 REVOKE ALL ON FUNCTION token_ledger.create_schema FROM PUBLIC;
 COMMENT ON FUNCTION token_ledger.create_schema(text) IS
-'Creates a target''s table where it does not exist; returns the store''s schema version afterwards (100 * major + minor).';
+'Makes a target''s table, or brings it up to date, from the caller''s own session: no lane need run, each step is bounded by the target''s timeout. Returns the version afterwards (100 * major + minor).';
+
+CREATE FUNCTION token_ledger.schema_version(target text)
+RETURNS integer LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'tl_schema_version';
+REVOKE ALL ON FUNCTION token_ledger.schema_version FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.schema_version(text) IS
+'Asks a target''s store for the version of its table (100 * major + minor); 0: a table that was not made by tokenledger, NULL: no table.';
+
+CREATE FUNCTION token_ledger.available_migrations(
+	target text, OUT version integer, OUT description text,
+	OUT changes text, OUT applied boolean, OUT reversible boolean)
+RETURNS SETOF record LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'tl_available_migrations';
+REVOKE ALL ON FUNCTION token_ledger.available_migrations FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.available_migrations(text) IS
+'The versions that a target''s table can have, what each changes, and whether the store, which is asked, has it.';
+
+-- Whether the backend knows the version, and can go there, is checked before
+-- anything is requested.
+CREATE FUNCTION token_ledger.migrate(
+	target text, version integer DEFAULT NULL)
+RETURNS bigint LANGUAGE c SECURITY DEFINER
+AS 'MODULE_PATHNAME', 'tl_migrate';
+REVOKE ALL ON FUNCTION token_ledger.migrate FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.migrate(text, integer) IS
+'Requests that a target''s table is brought up to a version, the newest if it is NULL. Returns the number of the job, which lane 0 of the target carries out once the transaction has committed; CALL wait_for_job() waits for it.';
+
+CREATE FUNCTION token_ledger.rollback(target text, version integer)
+RETURNS bigint LANGUAGE c STRICT SECURITY DEFINER
+AS 'MODULE_PATHNAME', 'tl_rollback';
+REVOKE ALL ON FUNCTION token_ledger.rollback FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.rollback(text, integer) IS
+'Requests that a target''s table is taken back to a version: the columns that later versions added are dropped with their values. Returns the number of the job, as migrate() does.';
+
+-- No SET and not SECURITY DEFINER: it commits, so that the request is seen
+-- and no snapshot is held meanwhile.
+CREATE PROCEDURE token_ledger.wait_for_job(
+	job bigint, timeout interval DEFAULT '1 minute',
+	INOUT message text DEFAULT NULL)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'tl_wait_for_job';
+REVOKE ALL ON PROCEDURE token_ledger.wait_for_job FROM PUBLIC;
+COMMENT ON PROCEDURE token_ledger.wait_for_job(bigint, interval, text) IS
+'Commits, then waits until a job is done and says what it did. An error if it failed, was cancelled, or took longer than timeout; in the last case the job goes on.';
 
 CREATE FUNCTION token_ledger.flush(
 	target text, timeout interval DEFAULT '1 minute')
@@ -1140,6 +1227,92 @@ REVOKE ALL ON FUNCTION token_ledger.resume FROM PUBLIC;
 COMMENT ON FUNCTION token_ledger.resume(text) IS
 'Goes on forwarding to a paused target, from where it was.';
 
+-- The target's row, made if no lane has taken the target up yet; suspended
+-- and stopped ones have no lane that would do anything to the store.
+CREATE FUNCTION token_ledger.request_job(target text, kind text,
+	version integer)
+RETURNS bigint LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	asked token_ledger.target;
+	job bigint;
+BEGIN
+	INSERT INTO token_ledger.target AS t
+		(system_identifier, database_oid, name)
+	SELECT k.system_identifier, k.database_oid, request_job.target
+	FROM token_ledger.cluster_key() k
+	WHERE NOT EXISTS (SELECT FROM token_ledger.target t
+		WHERE t.name = request_job.target)
+	ON CONFLICT DO NOTHING;
+	SELECT t.* INTO asked
+	FROM token_ledger.target t, token_ledger.cluster_key() k
+	WHERE t.name = request_job.target
+		AND t.system_identifier = k.system_identifier
+		AND t.database_oid = k.database_oid;
+	IF coalesce(asked.state, 'suspended') IN ('suspended', 'stopped') THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'object_not_in_prerequisite_state',
+			MESSAGE = format('target "%s" is %s', target,
+				coalesce(asked.state, 'suspended')),
+			DETAIL = CASE WHEN asked.id IS NULL
+				THEN 'This database is a copy of one that forwards to it.'
+				ELSE coalesce(asked.last_error, 'No lane of it does anything.')
+				END,
+			HINT = CASE WHEN asked.state = 'stopped'
+				THEN 'Set its URL back, or give the other store another name.'
+				ELSE 'See token_ledger.adopt().' END;
+	END IF;
+	INSERT INTO token_ledger.job AS j
+		(target_id, kind, version, requested_by)
+	VALUES (asked.id, request_job.kind, request_job.version, session_user)
+	RETURNING j.id INTO job;
+	PERFORM token_ledger.wake();
+	RETURN job;
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.request_job FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.request_job(text, text, integer) IS
+'What the functions that request jobs have in common.';
+
+CREATE FUNCTION token_ledger.cancel_job(job bigint)
+RETURNS boolean LANGUAGE plpgsql STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	found_state text;
+BEGIN
+	-- Nobody is at it, or the lane that is ends it after its step.
+	UPDATE token_ledger.job j
+	SET state = 'cancelled', finished_at = now()
+	WHERE j.id = job AND (j.state = 'requested' OR j.state = 'running'
+		AND NOT EXISTS (
+			SELECT FROM token_ledger.lane_processes() p
+				JOIN token_ledger.target t ON t.name = p.target
+			WHERE t.id = j.target_id AND p.lane = 0));
+	IF NOT FOUND THEN
+		UPDATE token_ledger.job j SET cancel_requested = true
+		WHERE j.id = job AND j.state = 'running';
+	END IF;
+	IF NOT FOUND THEN
+		SELECT j.state INTO found_state
+		FROM token_ledger.job j WHERE j.id = job;
+		IF NOT FOUND THEN
+			RAISE EXCEPTION USING
+				ERRCODE = 'undefined_object',
+				MESSAGE = format('job %s does not exist', job),
+				HINT = 'See token_ledger.jobs.';
+		END IF;
+		RETURN false;
+	END IF;
+	PERFORM token_ledger.wake();
+	RETURN true;
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.cancel_job FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.cancel_job(bigint) IS
+'Ends a job: at once if it has not begun, else after the step that it is at. What it has done stays done. false: it had ended already.';
+
 -- The account begins anew, as the cursor does: what the rows say of events
 -- that were forwarded is true of the original alone.  First the lock of
 -- retired, then the target's row, as in retire().
@@ -1179,6 +1352,11 @@ BEGIN
 	END IF;
 	DELETE FROM token_ledger.lane l WHERE l.target_id = adopted.id;
 	DELETE FROM token_ledger.dead_letter d WHERE d.target_id = adopted.id;
+	DELETE FROM token_ledger.left_out o WHERE o.target_id = adopted.id;
+	UPDATE token_ledger.job j
+	SET state = 'cancelled', finished_at = now(),
+		error = 'the request was made in the original of this database'
+	WHERE j.target_id = adopted.id AND j.state IN ('requested', 'running');
 	UPDATE token_ledger.target t
 	SET state = 'running', start_request = start,
 		window_from = NULL, window_to = NULL, window_to_at = NULL,
@@ -1365,10 +1543,12 @@ CREATE VIEW token_ledger.status AS
 		CASE WHEN c.error IS NULL THEN t.code END AS code,
 		CASE WHEN c.error IS NULL THEN t.error_since END AS error_since,
 		p.retry_at,
-		c.hint,
+		coalesce(c.hint, t.remote_hint) AS hint,
 		t.remote_version,
 		t.remote_differences,
+		o.left_out,
 		t.guarantee,
+		coalesce(j.jobs, 0) AS jobs,
 		token_ledger.forwarding_problem() AS problem
 	FROM token_ledger.configured_targets() c
 		FULL JOIN (
@@ -1384,6 +1564,21 @@ CREATE VIEW token_ledger.status AS
 			FROM token_ledger.lane_processes()
 			GROUP BY target) p
 			ON p.target = coalesce(c.name, t.name)
+		LEFT JOIN (
+			SELECT target_id,
+				jsonb_object_agg(column_name, events) AS left_out
+			FROM (
+				SELECT target_id, column_name, sum(events) AS events
+				FROM token_ledger.left_out
+				GROUP BY target_id, column_name) c
+			GROUP BY target_id) o
+			ON o.target_id = t.id
+		LEFT JOIN (
+			SELECT target_id, count(*) AS jobs
+			FROM token_ledger.job
+			WHERE state IN ('requested', 'running')
+			GROUP BY target_id) j
+			ON j.target_id = t.id
 		LEFT JOIN token_ledger.totals s ON s.target_id = t.id;
 GRANT SELECT ON token_ledger.status TO pg_monitor;
 COMMENT ON VIEW token_ledger.status IS
@@ -1427,8 +1622,12 @@ COMMENT ON COLUMN token_ledger.status.remote_version IS
 'Schema version of the store''s table: 100 * major + minor.';
 COMMENT ON COLUMN token_ledger.status.remote_differences IS
 'How the store''s table differs from what is expected.';
+COMMENT ON COLUMN token_ledger.status.left_out IS
+'Columns that the store did not get because its table was at a version without them, each with the number of events that had a value: one that is neither NULL nor, of a number, 0.';
 COMMENT ON COLUMN token_ledger.status.guarantee IS
 'What the store is verified to hold once when it is sent twice: an attempt, a batch or an event.';
+COMMENT ON COLUMN token_ledger.status.jobs IS
+'Jobs that have been requested and have not ended: see token_ledger.jobs.';
 COMMENT ON COLUMN token_ledger.status.problem IS
 'Why nothing can be forwarded from this database at all; NULL: it can.';
 
@@ -1507,6 +1706,53 @@ COMMENT ON COLUMN token_ledger.lanes.settled_at IS 'When it last settled.';
 COMMENT ON COLUMN token_ledger.lanes.epoch IS
 'How often a process has taken the lane over.';
 
+CREATE VIEW token_ledger.jobs AS
+	SELECT j.id,
+		t.name AS target,
+		j.kind,
+		j.version,
+		CASE WHEN j.state = 'running' AND j.cancel_requested
+			THEN 'cancelling' ELSE j.state END AS state,
+		j.done,
+		j.total,
+		j.message,
+		j.code,
+		j.error,
+		j.attempts,
+		j.requested_by,
+		j.requested_at,
+		j.started_at,
+		j.finished_at
+	FROM token_ledger.job j
+		JOIN token_ledger.target t ON t.id = j.target_id
+		JOIN token_ledger.cluster_key() k
+			ON k.system_identifier = t.system_identifier
+			AND k.database_oid = t.database_oid;
+GRANT SELECT ON token_ledger.jobs TO pg_monitor;
+COMMENT ON VIEW token_ledger.jobs IS
+'One row per job: what lane 0 of a target has been asked to do besides forwarding, and what became of it.';
+COMMENT ON COLUMN token_ledger.jobs.id IS 'Number of the job.';
+COMMENT ON COLUMN token_ledger.jobs.target IS 'Name of the target.';
+COMMENT ON COLUMN token_ledger.jobs.kind IS 'migrate or rollback.';
+COMMENT ON COLUMN token_ledger.jobs.version IS
+'The version to reach; NULL: the newest.';
+COMMENT ON COLUMN token_ledger.jobs.state IS
+'requested (no lane has begun), running, cancelling (after the step that it is at), done, failed or cancelled.';
+COMMENT ON COLUMN token_ledger.jobs.done IS 'Steps that are done.';
+COMMENT ON COLUMN token_ledger.jobs.total IS
+'Steps that there are; NULL: not known yet.';
+COMMENT ON COLUMN token_ledger.jobs.message IS 'What it did last.';
+COMMENT ON COLUMN token_ledger.jobs.code IS 'The store''s code of the error.';
+COMMENT ON COLUMN token_ledger.jobs.error IS
+'Why it failed, or why it has to be tried again.';
+COMMENT ON COLUMN token_ledger.jobs.attempts IS
+'How often it was tried since it last got on.';
+COMMENT ON COLUMN token_ledger.jobs.requested_by IS
+'Who asked for it; NULL: tokenledger itself, as auto_migrate allows.';
+COMMENT ON COLUMN token_ledger.jobs.requested_at IS 'When it was asked for.';
+COMMENT ON COLUMN token_ledger.jobs.started_at IS 'When it was begun.';
+COMMENT ON COLUMN token_ledger.jobs.finished_at IS 'When it was ended.';
+
 CREATE VIEW token_ledger.accounting AS
 	SELECT a.target, a.ledger, a.retired, a.skipped, a.filtered, a.forwarded,
 		a.in_flight, a.pending, a.dead, a.discarded,
@@ -1571,5 +1817,6 @@ SELECT pg_extension_config_dump('token_ledger.lane', '');
 SELECT pg_extension_config_dump('token_ledger.dead_letter', '');
 SELECT pg_extension_config_dump('token_ledger.job', '');
 SELECT pg_extension_config_dump('token_ledger.job_id_seq', '');
+SELECT pg_extension_config_dump('token_ledger.left_out', '');
 SELECT pg_extension_config_dump('token_ledger.alembic_version',
 	$$WHERE version_num <> '002'$$);

@@ -11,29 +11,20 @@
 #include "postgres.h"
 
 #include "commands/dbcommands.h"
-#include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"	/* get_database_name() of 18 */
 
+#include "admin.h"
 #include "compat.h"
-#include "instance.h"
-#include "session.h"
-#include "target.h"
 
 TL_FUNCTION_INFO(tl_connection_info);
 TL_FUNCTION_INFO(tl_health_check);
-TL_FUNCTION_INFO(tl_create_schema);
 
-static Target *find_target(const char *name);
-static Session *open_admin_session(const char *name);
 static void emit_pair(void *arg, const char *key, const char *value);
-static void raise_verdict(const Session *session, const char *action,
-						  const TlVerdict *verdict);
 static int	verdict_sqlstate(TlCause cause);
-static void inspect(Session *session, TlRemote *remote);
 
 /* connection_info(target text) RETURNS SETOF (key text, value text) */
 Datum
@@ -43,7 +34,7 @@ tl_connection_info(PG_FUNCTION_ARGS)
 	Session    *session;
 
 	InitMaterializedSRF(fcinfo, 0);
-	session = open_admin_session(name);
+	session = admin_open_session(name);
 	emit_pair(fcinfo->resultinfo, "backend", session->backend->name);
 	emit_pair(fcinfo->resultinfo, "destination", session->target->destination);
 	if (session->pub.user != NULL)
@@ -60,7 +51,7 @@ Datum
 tl_health_check(PG_FUNCTION_ARGS)
 {
 	const char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Session    *session = open_admin_session(name);
+	Session    *session = admin_open_session(name);
 	TlVerdict	verdict;
 	TlOutcome	outcome;
 	instr_time	begin;
@@ -88,54 +79,10 @@ tl_health_check(PG_FUNCTION_ARGS)
 													  values, nulls)));
 }
 
-/* create_schema(target text) RETURNS integer: the version afterwards */
-Datum
-tl_create_schema(PG_FUNCTION_ARGS)
+Session *
+admin_open_session(const char *name)
 {
-	const char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Session    *session = open_admin_session(name);
-	const TlMigration *step = session->backend->migrations;
-	TlRemote	remote;
-	TlVerdict	verdict;
-	bool		dropped;
-	int64		system_identifier;
-	int32		timeline;
-
-	if (step == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("backend \"%s\" of target \"%s\" has no schema to create",
-						session->backend->name, name)));
-	SPI_connect();
-	instance_check(&session->pub.ledger_id, &system_identifier, &timeline);
-	SPI_finish();
-	inspect(session, &remote);
-	for (; step->version != 0; step++)
-	{
-		if (remote.exists && step->version <= remote.version)
-			continue;
-		if (session_migrate(session, step, true, &verdict, &dropped) != TL_OK)
-			raise_verdict(session, "create the schema of", &verdict);
-	}
-	inspect(session, &remote);
-	session_close(session, false);
-	PG_RETURN_INT32(remote.version);
-}
-
-static void
-inspect(Session *session, TlRemote *remote)
-{
-	TlVerdict	verdict;
-	bool		dropped;
-
-	if (session_inspect(session, remote, &verdict, &dropped) != TL_OK)
-		raise_verdict(session, "look at the table of", &verdict);
-}
-
-static Session *
-open_admin_session(const char *name)
-{
-	Target	   *target = find_target(name);
+	Target	   *target = admin_find_target(name);
 	TlVerdict	verdict;
 	Session    *session = session_open(target, TL_ADMIN, NULL, &verdict);
 
@@ -148,9 +95,8 @@ open_admin_session(const char *name)
 	return session;
 }
 
-/* A valid target of this database, or an error. */
-static Target *
-find_target(const char *name)
+Target *
+admin_find_target(const char *name)
 {
 	Target	   *target = target_load(get_database_name(MyDatabaseId), name);
 
@@ -179,9 +125,9 @@ emit_pair(void *arg, const char *key, const char *value)
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
-static void
-raise_verdict(const Session *session, const char *action,
-			  const TlVerdict *verdict)
+void
+admin_raise_verdict(const Session *session, const char *action,
+					const TlVerdict *verdict)
 {
 	CHECK_FOR_INTERRUPTS();
 	ereport(ERROR,

@@ -22,8 +22,7 @@
 #define SPARE_BYTES		(1024 * 1024)
 
 static MemoryContext sub_context(MemoryContext parent);
-static void init_columns(BatchBuilder *builder,
-						 const LedgerColumn *const *columns, int ncolumns);
+static void init_columns(BatchBuilder *builder, const ColumnChoice *choice);
 static void add_column(BatchBuilder *builder, const LedgerColumn *ledger);
 static void init_buffers(BatchBuilder *builder);
 static void give_back(BatchBuilder *builder);
@@ -34,8 +33,8 @@ static void finish_column(const BatchBuilder *builder,
 						  const BuilderColumn *column, TlColumn *result);
 
 BatchBuilder *
-batch_builder_create(MemoryContext parent, const LedgerColumn *const *columns,
-					 int ncolumns, bool with_event_id)
+batch_builder_create(MemoryContext parent, const ColumnChoice *choice,
+					 bool with_event_id)
 {
 	MemoryContext context = AllocSetContextCreate(parent, "tokenledger batch",
 												  ALLOCSET_SMALL_SIZES);
@@ -49,7 +48,8 @@ batch_builder_create(MemoryContext parent, const LedgerColumn *const *columns,
 	builder->with_event_id = with_event_id;
 	builder->source.encoding = GetDatabaseEncoding();
 	builder->utf8 = builder->source.encoding == PG_UTF8;
-	init_columns(builder, columns, ncolumns);
+	init_columns(builder, choice);
+	builder->with_left_out = choice->nleft_out > 0;
 	builder->result = palloc0(builder->ncolumns * sizeof(TlColumn));
 	init_buffers(builder);
 	MemoryContextSwitchTo(old);
@@ -65,17 +65,17 @@ sub_context(MemoryContext parent)
 
 /* event_id first, whether the caller has it or not. */
 static void
-init_columns(BatchBuilder *builder, const LedgerColumn *const *columns,
-			 int ncolumns)
+init_columns(BatchBuilder *builder, const ColumnChoice *choice)
 {
 	const LedgerColumn *event_id = &ledger_columns[0];
 
-	builder->columns = palloc0((ncolumns + 1) * sizeof(BuilderColumn));
+	builder->columns = palloc0((choice->ncolumns + 1) *
+							   sizeof(BuilderColumn));
 	add_column(builder, event_id);
-	for (int i = 0; i < ncolumns; i++)
+	for (int i = 0; i < choice->ncolumns; i++)
 	{
-		if (columns[i] != event_id)
-			add_column(builder, columns[i]);
+		if (choice->columns[i] != event_id)
+			add_column(builder, choice->columns[i]);
 	}
 }
 
@@ -143,6 +143,13 @@ batch_begin(BatchBuilder *builder, const BatchLimits *limits)
 	builder->checksum = 0;
 	builder->refusals = NIL;
 	MemoryContextReset(builder->batch_context);
+	if (builder->with_left_out)
+	{
+		MemoryContext old = MemoryContextSwitchTo(builder->batch_context);
+
+		initStringInfo(&builder->left_out);
+		MemoryContextSwitchTo(old);
+	}
 }
 
 /*
@@ -253,6 +260,13 @@ int64
 batch_bytes(const BatchBuilder *builder)
 {
 	return builder->bytes;
+}
+
+const uint64 *
+batch_left_out(const BatchBuilder *builder)
+{
+	return builder->with_left_out ? (const uint64 *) builder->left_out.data :
+		NULL;
 }
 
 List *

@@ -49,6 +49,7 @@ static bool refuse_null(BatchBuilder *builder);
 static void refuse_stored_size(BatchBuilder *builder, const Datum *values,
 							   const bool *isnull);
 static void keep_row(BatchBuilder *builder);
+static void keep_left_out(BatchBuilder *builder, const Datum *values);
 static void keep_null(BatchBuilder *builder, BuilderColumn *column);
 static void keep_timestamp(BatchBuilder *builder);
 static void refuse_row(BatchBuilder *builder, const Datum *values);
@@ -70,9 +71,12 @@ check_types(DestReceiver *self, int operation, TupleDesc desc)
 {
 	BatchBuilder *builder = (BatchBuilder *) self;
 
-	if (desc->natts != builder->ncolumns + EVENT_COLUMNS)
+	int			expected = builder->ncolumns + EVENT_COLUMNS +
+		builder->with_left_out;
+
+	if (desc->natts != expected)
 		elog(ERROR, "query for %d columns of the ledger returns %d",
-			 builder->ncolumns + EVENT_COLUMNS, desc->natts);
+			 expected, desc->natts);
 	check_type(desc, INGEST_XID, "ingest_xid", XID8OID);
 	check_type(desc, INGEST_SEQ, "ingest_seq", INT8OID);
 	for (int i = 0; i < builder->ncolumns; i++)
@@ -82,6 +86,8 @@ check_types(DestReceiver *self, int operation, TupleDesc desc)
 		check_type(desc, EVENT_COLUMNS + i, ledger->name,
 				   value_types[ledger->type].type);
 	}
+	if (builder->with_left_out)
+		check_type(desc, expected - 1, "left_out", INT8OID);
 }
 
 static void
@@ -131,7 +137,11 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 		return false;
 	}
 	if (result == CONVERT_OK)
+	{
 		keep_row(builder);
+		if (builder->with_left_out)
+			keep_left_out(builder, slot->tts_values);
+	}
 	else
 		refuse_row(builder, slot->tts_values);
 	take_row(builder, slot->tts_values);
@@ -251,6 +261,17 @@ keep_row(BatchBuilder *builder)
 	builder->special |= builder->row_special;
 	builder->bytes += builder->row_width + builder->row_text;
 	builder->nrows++;
+}
+
+/* NB: a number without null, as the query makes it. */
+static void
+keep_left_out(BatchBuilder *builder, const Datum *values)
+{
+	uint64		map = DatumGetInt64(values[EVENT_COLUMNS +
+										   builder->ncolumns]);
+
+	appendBinaryStringInfo(&builder->left_out, (const char *) &map,
+						   sizeof(map));
 }
 
 /* The value's place is filled with zeros, or with an empty text. */

@@ -29,10 +29,22 @@ int			guc_flush_interval = 200;
 int			guc_timeout = 30000;
 int			guc_retry_min = 100;
 int			guc_retry_max = 300000;
-bool		guc_auto_migrate = true;
+int			guc_auto_migrate = AUTO_MIGRATE_CREATE;
 int			guc_poll_interval = 1000;
 int			guc_max_lanes = 32;
 bool		guc_allow_ledger_edits = false;
+
+/* In the order of AutoMigrate: those that are shown come first. */
+static const struct config_enum_entry auto_migrate_options[] = {
+	{"off", AUTO_MIGRATE_OFF, false},
+	{"create", AUTO_MIGRATE_CREATE, false},
+	{"on", AUTO_MIGRATE_ON, false},
+	{"false", AUTO_MIGRATE_OFF, true},
+	{"no", AUTO_MIGRATE_OFF, true},
+	{"true", AUTO_MIGRATE_ON, true},
+	{"yes", AUTO_MIGRATE_ON, true},
+	{NULL, 0, false}
+};
 
 static void define_targets(void);
 static void define_lanes(void);
@@ -136,10 +148,11 @@ define_retries(void)
 static void
 define_switches(void)
 {
-	DefineCustomBoolVariable("tokenledger.auto_migrate",
-							 "Create the table in the store if it is missing.",
-							 "An existing table is altered by token_ledger.create_schema() only.",
-							 &guc_auto_migrate, true, PGC_SIGHUP,
+	DefineCustomEnumVariable("tokenledger.auto_migrate",
+							 "What lanes may do to the table in a store by themselves.",
+							 "off: nothing; create: make it if it is missing; on: also bring an existing one up to date.",
+							 &guc_auto_migrate, AUTO_MIGRATE_CREATE,
+							 auto_migrate_options, PGC_SIGHUP,
 							 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("tokenledger.allow_ledger_edits",
 							 "Allow UPDATE, DELETE and TRUNCATE of the ledger.",

@@ -251,6 +251,7 @@ open_queue(Lane *lane)
 			break;
 	}
 	inherit_error(lane);
+	lane->remote_changes = pg_atomic_read_u32(&lane->shared->remote_changes);
 	my_ledger = queue->ledger;
 	pg_atomic_write_u32(&lane->shared->ready, 1);
 }
@@ -379,6 +380,7 @@ take_up_catalog_change(Lane *lane)
 	{
 		lane_restart_range(lane);
 		lane_drop_builder(lane);
+		lane->inspected = false;	/* it may not be compatible any more */
 	}
 }
 
@@ -428,6 +430,8 @@ wait_time(const Lane *lane)
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz next = TimestampTzPlusMilliseconds(now, guc_poll_interval);
 
+	if (lane->job_retry_at > now)
+		next = Min(next, lane->job_retry_at);
 	if (lane->retry_at > now)
 		next = Min(next, lane->retry_at);
 	else if (lane->phase == LANE_IDLE && lane->claim_at > now)

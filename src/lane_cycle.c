@@ -33,6 +33,7 @@
  */
 #define MAX_HELD_WITHOUT_EVIDENCE	100
 
+static void take_up_remote_changes(Lane *lane);
 static bool claim(Lane *lane);
 static bool may_claim(Lane *lane);
 static bool see_work(Lane *lane);
@@ -63,6 +64,7 @@ static void retry_later(Lane *lane, const TlVerdict *verdict,
 static void part_finished(Lane *lane);
 static bool hold_suspects(Lane *lane);
 static void collect(Lane *lane);
+static void count_left_out(Lane *lane, int32 row);
 static pg_uuid_t *copy_uuid(const pg_uuid_t *id);
 static void take_turns(Lane *lane);
 static void settle(Lane *lane);
@@ -77,7 +79,12 @@ lane_cycle(Lane *lane)
 		(void) queue_look(&lane->queue);
 	if (lane->queue.reopen)
 		lane_exit(lane, LANE_EXIT_STOPPED);
-	if (lane->queue.halted || lane->retry_at > GetCurrentTimestamp())
+	if (lane->queue.halted)
+		return false;
+	take_up_remote_changes(lane);
+	if (lane_job(lane))
+		return true;
+	if (lane->retry_at > GetCurrentTimestamp())
 		return false;
 	if (lane->look_first && !lane_target_ready(lane))
 		return false;
@@ -114,6 +121,20 @@ lane_restart_range(Lane *lane)
 	lane->pass_over_held = lane->held_heard = false;
 	lane_set_phase(lane, lane->queue.row.range.claimed ?
 				   LANE_CLAIMED : LANE_IDLE);
+}
+
+/* Somebody has changed the store's table: what was said of it is over. */
+static void
+take_up_remote_changes(Lane *lane)
+{
+	uint32		changes = pg_atomic_read_u32(&lane->shared->remote_changes);
+
+	if (changes == lane->remote_changes)
+		return;
+	lane->remote_changes = changes;
+	lane->inspected = false;
+	lane->retry_at = 0;
+	lane->look_first = lane->slot->lane == 0;	/* for status */
 }
 
 /* IDLE → CLAIMED */
@@ -196,8 +217,7 @@ build_part(Lane *lane)
 	begin_batch(lane, again, part.event_bytes);
 	if (!again && queue->row.range.claimed)
 		upto = queue->row.range.last;
-	taken = queue_read(queue, lane->builder, lane->columns, lane->ncolumns,
-					   !pass_over, upto);
+	taken = queue_read(queue, lane->builder, &lane->choice, !pass_over, upto);
 	cut = batch_full(lane->builder);
 	MemoryContextSwitchTo(lane->part_mcxt);
 	batch_finish(lane->builder, &lane->whole);
@@ -655,7 +675,10 @@ collect(Lane *lane)
 		const pg_uuid_t *id = &lane->whole.event_ids[row];
 
 		if (part->fates[row] == ROW_LANDED)
+		{
 			settlement->last_event = *id;
+			count_left_out(lane, row);
+		}
 		else if (part->fates[row] == ROW_SUSPECT)
 			settlement->held = lappend(settlement->held, copy_uuid(id));
 		else
@@ -669,6 +692,20 @@ collect(Lane *lane)
 		}
 	}
 	MemoryContextSwitchTo(old);
+}
+
+/* NB: before columns are chosen anew, the part is built anew. */
+static void
+count_left_out(Lane *lane, int32 row)
+{
+	Settlement *settlement = &lane->settlement;
+	const uint64 *maps = batch_left_out(lane->builder);
+
+	if (maps == NULL)
+		return;
+	settlement->choice = &lane->choice;
+	for (int i = 0; i < lane->choice.nleft_out; i++)
+		settlement->left_out[i] += (maps[row] >> i) & 1;
 }
 
 static pg_uuid_t *
@@ -705,14 +742,15 @@ settle(Lane *lane)
 	bool		held = settlement->held != NIL;
 	bool		more = lane->claim_was_full && !held &&
 		lane->slot->lane < target->lanes;
+	bool		make_room = more && lane_job_wanted(lane);
 
 	if (queue->new_state != NULL)
 	{
 		settlement->state = VARDATA(queue->new_state);
 		settlement->state_len = VARSIZE(queue->new_state) - VARHDRSZ;
 	}
-	if (!queue_settle(queue, settlement, more ? target->claim_rows : 0,
-					  target->batch_rows))
+	if (!queue_settle(queue, settlement, more && !make_room ?
+					  target->claim_rows : 0, target->batch_rows))
 		return lost(lane);
 	queue_forget_state(queue);
 	lane->slot->failures = 0;	/* it works: a later failure is a new one */
@@ -720,8 +758,9 @@ settle(Lane *lane)
 	take_turns(lane);
 	forget_part(lane);
 	lane->recovered = false;
-	lane->claim_was_full = lane->queue.row.range.claimed &&
-		lane->queue.row.range.rows >= target->claim_rows;
+	lane->claim_was_full = make_room || (lane->queue.row.range.claimed &&
+									 lane->queue.row.range.rows >=
+									 target->claim_rows);
 	lane_set_phase(lane, lane->queue.row.range.claimed ?
 				   LANE_CLAIMED : LANE_IDLE);
 	if (!held)

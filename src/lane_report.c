@@ -16,7 +16,6 @@
 #include TL_PRNG_HEADER
 #include "lane.h"
 
-static void back_off(Lane *lane, int32 wish_ms);
 static bool worth_telling(const Lane *lane, const TlVerdict *verdict);
 static void tell(Lane *lane, const TlVerdict *verdict);
 
@@ -24,7 +23,8 @@ void
 lane_failed(Lane *lane, const TlVerdict *verdict)
 {
 	lane->attempts++;
-	back_off(lane, verdict->retry_after_ms);
+	lane->retry_at = lane_back_off(lane, lane->attempts,
+								   verdict->retry_after_ms);
 	pg_atomic_write_u32(&lane->slot->attempts, lane->attempts);
 	pg_atomic_write_u64(&lane->slot->retry_at, (uint64) lane->retry_at);
 	if (!worth_telling(lane, verdict))
@@ -70,20 +70,20 @@ lane_succeeded(Lane *lane)
 					lane->target->name)));
 }
 
-static void
-back_off(Lane *lane, int32 wish_ms)
+/* When to try again after so many failures in a row. */
+TimestampTz
+lane_back_off(const Lane *lane, int32 failures, int32 wish_ms)
 {
 	const Target *target = lane->target;
-	int			doublings = Min(lane->attempts - 1, 30);
+	int			doublings = Max(Min(failures - 1, 30), 0);
 	double		ceiling = (double) target->retry_min_ms *
 		((int64) 1 << doublings);
 	int64		delay;
 
 	ceiling = Min(ceiling, (double) target->retry_max_ms);
 	delay = (int64) (ceiling * tl_random_double());
-	lane->retry_at =
-		TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-									Max(delay, (int64) wish_ms));
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+									   Max(delay, (int64) wish_ms));
 }
 
 /*

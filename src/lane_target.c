@@ -1,30 +1,46 @@
 /*-------------------------------------------------------------------------
  *
  * lane_target.c
- *	  A lane opens its target, looks at the store, and makes its table.
+ *	  A lane opens its target and looks at the store.
  *
- * The store is looked at before the first part is sent and again after
- * TL_CAUSE_SCHEMA: which version its table has decides which columns are
- * sent, and what it guarantees decides when it must be asked.
+ * The store is looked at before the first part is sent, again after
+ * TL_CAUSE_SCHEMA, and when its table has been changed from this database:
+ * which version the table has decides which columns are sent, and what it
+ * guarantees decides when it must be asked.
+ *
+ * What is to be done to the table, making it included, is a job of lane 0, so
+ * that one who dies half-way has a successor; the other lanes wait for it.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
+#include "storage/latch.h"
 #include "utils/memutils.h"
 
 #include "compat.h"
 #include "lane.h"
+#include "registry.h"
+
+#define NO_TABLE_MS		1000	/* between looks for one that is being made */
 
 static bool open_session(Lane *lane);
 static bool inspect_store(Lane *lane);
 static bool look_at_store(Lane *lane, TlRemote *remote);
-static bool make_table(Lane *lane);
+static void report_remote(Lane *lane, const TlRemote *remote, bool refused);
+static char *version_hint(const Lane *lane, const TlRemote *remote,
+						  bool refused);
+static void table_missing(Lane *lane);
+static void request_migration(Lane *lane);
 static bool accept_remote(Lane *lane, const TlRemote *remote);
+static bool compatible(const Lane *lane, const TlRemote *remote,
+					   TlVerdict *verdict);
 static void take_other_columns(Lane *lane);
-static int32 newest_version(const TlBackend *backend);
 static void choose_columns(Lane *lane, int32 remote_version);
 static TimestampTz from_unix(int64 microseconds);
+static bool refuse(TlVerdict *verdict, TlCause cause, const char *fmt,...)
+			pg_attribute_printf(3, 4);
 
 /* false: not now; the failure has been reported and is tried again. */
 bool
@@ -37,6 +53,21 @@ lane_target_ready(Lane *lane)
 	if (lane->builder == NULL)
 		choose_columns(lane, lane->version);
 	return true;
+}
+
+/* Opens it unless it is open; false: the verdict says why not. */
+bool
+lane_target_open(Lane *lane, TlVerdict *verdict)
+{
+	MemoryContext old;
+
+	if (lane->session != NULL)
+		return true;
+	old = MemoryContextSwitchTo(lane->mcxt);
+	lane->session = session_open(lane->target, TL_LANE, &lane->queue,
+								 verdict);
+	MemoryContextSwitchTo(old);
+	return lane->session != NULL;
 }
 
 void
@@ -58,18 +89,50 @@ lane_drop_builder(Lane *lane)
 	lane->builder = NULL;
 }
 
+/* May we touch the table at all?  false: the verdict says why not. */
+bool
+lane_remote_ours(const Lane *lane, const TlRemote *remote,
+				 TlVerdict *verdict)
+{
+	int32		newest = registry_newest_version(lane->target->backend);
+
+	if (remote->exists && newest > 0 && remote->version > newest)
+		return refuse(verdict, TL_CAUSE_SCHEMA,
+					  "the store's table is at version %d.%d, and this"
+					  " tokenledger knows none after %d.%d; install a newer"
+					  " one here",
+					  remote->version / 100, remote->version % 100,
+					  newest / 100, newest % 100);
+	if (remote->exists && remote->has_ledger_id && !lane->target->shared &&
+		memcmp(&remote->ledger_id, &lane->queue.ledger_id, UUID_LEN) != 0)
+		return refuse(verdict, TL_CAUSE_CONFIG,
+					  "another ledger fills the store's table; give this"
+					  " one a table of its own, or set shared=on in both"
+					  " targets' URLs");
+	return true;
+}
+
+static bool
+refuse(TlVerdict *verdict, TlCause cause, const char *fmt,...)
+{
+	va_list		args;
+
+	verdict->cause = cause;
+	va_start(args, fmt);
+	vsnprintf(verdict->message, sizeof(verdict->message), fmt, args);
+	va_end(args);
+	return false;
+}
+
 static bool
 open_session(Lane *lane)
 {
 	TlVerdict	verdict;
-	MemoryContext old = MemoryContextSwitchTo(lane->mcxt);
 
-	lane->session = session_open(lane->target, TL_LANE, &lane->queue,
-								 &verdict);
-	MemoryContextSwitchTo(old);
-	if (lane->session == NULL)
-		lane_failed(lane, &verdict);
-	return lane->session != NULL;
+	if (lane_target_open(lane, &verdict))
+		return true;
+	lane_failed(lane, &verdict);
+	return false;
 }
 
 static bool
@@ -79,8 +142,10 @@ inspect_store(Lane *lane)
 
 	if (lane->target->backend->inspect == NULL)
 	{
-		queue_report_remote(&lane->queue, 0, guarantee_name(lane->session),
-							NULL, DT_NOBEGIN);
+		RemoteReport report = {.guarantee = guarantee_name(lane->session),
+		.keeps_from = DT_NOBEGIN};
+
+		queue_report_remote(&lane->queue, &report);
 		lane->inspected = true;
 		lane->guarantee = lane->session->pub.guarantee;
 		lane->version = lane->queue.ledger_version;
@@ -88,18 +153,13 @@ inspect_store(Lane *lane)
 	}
 	if (!look_at_store(lane, &remote))
 		return false;
-	if (!remote.exists &&
-		(!make_table(lane) || !look_at_store(lane, &remote)))
-		return false;
-	if (!remote.exists)
-	{
-		lane_failed_config(lane, TL_CAUSE_SCHEMA,
-						   "the store does not show the table that was made");
-		return false;
-	}
-	return accept_remote(lane, &remote);
+	if (remote.exists)
+		return accept_remote(lane, &remote);
+	table_missing(lane);
+	return false;
 }
 
+/* NB: also a table that cannot be filled is described in the target's row. */
 static bool
 look_at_store(Lane *lane, TlRemote *remote)
 {
@@ -110,76 +170,98 @@ look_at_store(Lane *lane, TlRemote *remote)
 	outcome = session_inspect(lane->session, remote, &verdict, &dropped);
 	if (dropped)
 		lane->session = NULL;
-	if (outcome != TL_OK)
-		lane_failed(lane, &verdict);
-	return outcome == TL_OK;
+	if (outcome == TL_OK)
+		return true;
+	if (outcome == TL_REFUSED && remote->exists)
+		report_remote(lane, remote, true);
+	lane_failed(lane, &verdict);
+	return false;
 }
 
-/* Every step from nothing to the newest version. */
-static bool
-make_table(Lane *lane)
+static void
+report_remote(Lane *lane, const TlRemote *remote, bool refused)
 {
-	const TlMigration *step = lane->target->backend->migrations;
-	TlVerdict	verdict;
-	bool		dropped;
+	RemoteReport report = {
+		.version = remote->version,
+		.guarantee = guarantee_name(lane->session),
+		.differences = remote->differences.len > 0 ?
+			remote->differences.data : NULL,
+		.hint = version_hint(lane, remote, refused),
+		.keeps_from = remote->keeps_from == PG_INT64_MIN ? DT_NOBEGIN :
+			from_unix(remote->keeps_from)
+	};
 
-	if (!lane->target->auto_migrate || step == NULL)
-	{
+	queue_report_remote(&lane->queue, &report);
+}
+
+/* NULL: the store has all that the ledger has. */
+static char *
+version_hint(const Lane *lane, const TlRemote *remote, bool refused)
+{
+	int32		newest = registry_newest_version(lane->target->backend);
+	int32		version = remote->version;
+
+	if (version == 0 && refused)
+		return psprintf("SELECT token_ledger.migrate('%s') adds columns that"
+						" are missing, if the others fit.",
+						lane->target->name);
+	if (version == 0 || version >= Min(newest, lane->queue.ledger_version))
+		return NULL;
+	return psprintf("The store's table is at version %d.%d: SELECT"
+					" token_ledger.migrate('%s') adds what it lacks.",
+					version / 100, version % 100, lane->target->name);
+}
+
+/*
+ * Lane 0 makes it, if that is allowed; others look again when that is done.
+ */
+static void
+table_missing(Lane *lane)
+{
+	const Target *target = lane->target;
+
+	if (target->auto_migrate == AUTO_MIGRATE_OFF ||
+		target->backend->migrations == NULL)
 		lane_failed_config(lane, TL_CAUSE_SCHEMA,
 						   "the store has no table for the events;"
 						   " token_ledger.create_schema('%s') makes it, or"
-						   " auto_migrate=on in the target's URL",
-						   lane->target->name);
-		return false;
-	}
-	if (queue_has_forwarded(&lane->queue))
-	{
+						   " auto_migrate=create in the target's URL",
+						   target->name);
+	else if (queue_has_forwarded(&lane->queue))
 		lane_failed_config(lane, TL_CAUSE_SCHEMA,
 						   "the store has lost acknowledged events: its table"
 						   " is gone; bring it back, or make an empty one with"
 						   " token_ledger.create_schema('%s')",
-						   lane->target->name);
-		return false;
-	}
-	for (; step->version != 0; step++)
+						   target->name);
+	else
 	{
-		if (session_migrate(lane->session, step, true, &verdict,
-							&dropped) == TL_OK)
-			continue;
-		if (dropped)
-			lane->session = NULL;
-		lane_failed(lane, &verdict);
-		return false;
+		lane->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													 NO_TABLE_MS);
+		if (lane->slot->lane == 0)
+			request_migration(lane);
 	}
-	return true;
+}
+
+/* Of this lane, which goes about it at once. */
+static void
+request_migration(Lane *lane)
+{
+	queue_request_migration(&lane->queue);
+	lane->jobs_at = 0;
+	SetLatch(MyLatch);
 }
 
 static bool
 accept_remote(Lane *lane, const TlRemote *remote)
 {
-	Queue	   *queue = &lane->queue;
-	int32		newest = newest_version(lane->target->backend);
+	TlVerdict	verdict = {.struct_size = sizeof(TlVerdict)};
+	int32		newest = registry_newest_version(lane->target->backend);
 
-	queue_report_remote(queue, remote->version, guarantee_name(lane->session),
-						remote->differences.len > 0 ?
-						remote->differences.data : NULL,
-						remote->keeps_from == PG_INT64_MIN ? DT_NOBEGIN :
-						from_unix(remote->keeps_from));
-	if (newest > 0 && remote->version > newest)
+	report_remote(lane, remote, false);
+	if (!lane_remote_ours(lane, remote, &verdict) ||
+		!compatible(lane, remote, &verdict))
 	{
-		lane_failed_config(lane, TL_CAUSE_SCHEMA,
-						   "the store's table is at version %d.%d, newer than"
-						   " this tokenledger knows; update the extension",
-						   remote->version / 100, remote->version % 100);
-		return false;
-	}
-	if (remote->has_ledger_id && !lane->target->shared &&
-		memcmp(&remote->ledger_id, &queue->ledger_id, UUID_LEN) != 0)
-	{
-		lane_failed_config(lane, TL_CAUSE_CONFIG,
-						   "another ledger fills the store's table; give this"
-						   " one a table of its own, or set shared=on in both"
-						   " targets' URLs");
+		lane_failed(lane, &verdict);
 		return false;
 	}
 	if (lane->version != remote->version)
@@ -189,6 +271,38 @@ accept_remote(Lane *lane, const TlRemote *remote)
 	lane->inspected = true;
 	if (lane->phase == LANE_IDLE)	/* else the part has yet to succeed */
 		lane_succeeded(lane);
+	if (lane->target->auto_migrate == AUTO_MIGRATE_ON &&
+		lane->slot->lane == 0 && remote->version < newest)
+		request_migration(lane);
+	return true;
+}
+
+/* Can a ledger of this version fill a table of that one? */
+static bool
+compatible(const Lane *lane, const TlRemote *remote, TlVerdict *verdict)
+{
+	const TlMigration *oldest = lane->target->backend->migrations;
+	int32		ledger = lane->queue.ledger_version;
+
+	if (oldest == NULL || remote->version == 0)
+		return true;
+	if (remote->version < oldest->version)
+		return refuse(verdict, TL_CAUSE_SCHEMA,
+					  "the store's table is at version %d.%d, which is too"
+					  " old to be filled; token_ledger.migrate('%s') changes"
+					  " it",
+					  remote->version / 100, remote->version % 100,
+					  lane->target->name);
+	for (const TlMigration *m = oldest; m->version != 0; m++)
+	{
+		if (m->version <= remote->version && m->oldest_compatible > ledger)
+			return refuse(verdict, TL_CAUSE_SCHEMA,
+						  "the store's table is at version %d.%d, and a ledger"
+						  " at %d.%d cannot fill it; update this database by"
+						  " ALTER EXTENSION tokenledger UPDATE",
+						  remote->version / 100, remote->version % 100,
+						  ledger / 100, ledger % 100);
+	}
 	return true;
 }
 
@@ -201,38 +315,32 @@ take_other_columns(Lane *lane)
 	lane_drop_builder(lane);
 }
 
-static int32
-newest_version(const TlBackend *backend)
-{
-	int32		newest = 0;
-
-	for (const TlMigration *m = backend->migrations; m && m->version; m++)
-		newest = m->version;
-	return newest;
-}
-
-/* Those that the ledger and the store's table both have. */
+/*
+ * Those that the ledger and the store's table both have.  A table without a
+ * version has all of them.
+ */
 static void
 choose_columns(Lane *lane, int32 remote_version)
 {
 	int32		version = lane->queue.ledger_version;
+	ColumnChoice *choice = &lane->choice;
 
-	if (remote_version > 0)
-		version = Min(version, remote_version);
-	if (lane->columns == NULL)
-		lane->columns = MemoryContextAlloc(lane->mcxt, LEDGER_NCOLUMNS *
-										   sizeof(LedgerColumn *));
-	lane->ncolumns = 0;
+	memset(choice, 0, sizeof(*choice));
 	for (int i = 0; i < LEDGER_NCOLUMNS; i++)
 	{
-		if (ledger_columns[i].since <= version)
-			lane->columns[lane->ncolumns++] = &ledger_columns[i];
+		const LedgerColumn *column = &ledger_columns[i];
+
+		if (column->since > version)
+			continue;
+		if (remote_version == 0 || column->since <= remote_version)
+			choice->columns[choice->ncolumns++] = column;
+		else
+			choice->left_out[choice->nleft_out++] = column;
 	}
 	lane->builder_mcxt = AllocSetContextCreate(lane->mcxt,
 											   "tokenledger batch builder",
 											   ALLOCSET_DEFAULT_SIZES);
-	lane->builder = batch_builder_create(lane->builder_mcxt, lane->columns,
-										 lane->ncolumns, true);
+	lane->builder = batch_builder_create(lane->builder_mcxt, choice, true);
 }
 
 static TimestampTz

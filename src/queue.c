@@ -63,6 +63,7 @@ static void set_whole_part(LaneRow *row, const QueueWalk *walk,
 static void apply_settlement(LaneRow *row, const Settlement *settlement,
 							 int32 timeline, int64 *vanished);
 static void write_dead_letters(Queue *queue, List *dead);
+static void write_left_out(Queue *queue, const Settlement *settlement);
 static bool read_cursor(Queue *queue, QueueStatement statement,
 						Cursor *cursor);
 static void move_cursor(Queue *queue, const Cursor *cursor, bool new_window);
@@ -203,8 +204,7 @@ queue_forget_state(Queue *queue)
 }
 
 int32
-queue_read(Queue *queue, BatchBuilder *builder,
-		   const LedgerColumn *const *columns, int ncolumns,
+queue_read(Queue *queue, BatchBuilder *builder, const ColumnChoice *choice,
 		   bool with_held, QueuePosition upto)
 {
 	QueueRange *range = &queue->row.range;
@@ -212,11 +212,11 @@ queue_read(Queue *queue, BatchBuilder *builder,
 
 	lane_begin_reading();
 	if (with_held && queue->row.held != NIL)
-		read_events(queue->row.held, builder, columns, ncolumns);
+		read_events(queue->row.held, builder, choice);
 	held = batch_taken(builder);
 	if (range->claimed)
 		read_window(range->from, range->to, range->done, upto, builder,
-					columns, ncolumns);
+					choice);
 	lane_commit();
 	return batch_taken(builder) - held;
 }
@@ -254,23 +254,23 @@ queue_report_recovery(Queue *queue)
 }
 
 void
-queue_report_remote(Queue *queue, int32 version, const char *guarantee,
-					const char *differences, TimestampTz keeps_from)
+queue_report_remote(Queue *queue, const RemoteReport *report)
 {
 	QueueArgs	args = {0};
 
 	lane_begin();
 	target_key(queue, &args);
-	if (version == 0)
+	if (report->version == 0)
 		arg_add_null(&args);
 	else
-		arg_add(&args, Int32GetDatum(version));
-	arg_add_text(&args, guarantee);
-	arg_add_text(&args, differences);
-	if (keeps_from == DT_NOBEGIN)
+		arg_add(&args, Int32GetDatum(report->version));
+	arg_add_text(&args, report->guarantee);
+	arg_add_text(&args, report->differences);
+	arg_add_text(&args, report->hint);
+	if (report->keeps_from == DT_NOBEGIN)
 		arg_add_null(&args);
 	else
-		arg_add(&args, TimestampTzGetDatum(keeps_from));
+		arg_add(&args, TimestampTzGetDatum(report->keeps_from));
 	queue_run_at(Q_TARGET_REMOTE, &queue->target_tid, &args);
 	lane_commit();
 }
@@ -329,6 +329,7 @@ settle_and_claim(Queue *queue, const Settlement *settlement, int32 claim_rows,
 	lane_begin();
 	apply_settlement(&row, settlement, queue->timeline, &vanished);
 	write_dead_letters(queue, settlement->dead);
+	write_left_out(queue, settlement);
 	if (claim_rows > 0 && !row.range.claimed)
 		claimed = claim_into(queue, &row, claim_rows, part_rows);
 	if (claimed || settlement->part_done ||
@@ -531,6 +532,24 @@ write_dead_letters(Queue *queue, List *dead)
 		arg_add_text(&args, letter->code && letter->code[0] ?
 					 letter->code : NULL);
 		queue_run(Q_DEAD_LETTER, &args);
+	}
+}
+
+static void
+write_left_out(Queue *queue, const Settlement *settlement)
+{
+	for (int i = 0; settlement->choice && i < settlement->choice->nleft_out;
+		 i++)
+	{
+		QueueArgs	args = {0};
+
+		if (settlement->left_out[i] == 0)
+			continue;
+		arg_add(&args, Int32GetDatum(queue->target_id));
+		arg_add(&args, Int16GetDatum(queue->lane));
+		arg_add_text(&args, settlement->choice->left_out[i]->name);
+		arg_add(&args, Int64GetDatum(settlement->left_out[i]));
+		queue_run(Q_LEFT_OUT, &args);
 	}
 }
 

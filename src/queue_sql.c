@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * queue_sql.c
- *	  The statements on the rows of target, lane and dead_letter.
+ *	  The statements on the rows of target, lane, dead_letter and job.
  *
  * A lane updates the same two rows thousands of times.  While somebody holds
  * an old snapshot none of the old versions can be pruned, and a look-up by
@@ -24,6 +24,13 @@
 #define TARGET_KEY	"id OPERATOR(pg_catalog.=) $2"
 #define LANE_KEY	"target_id OPERATOR(pg_catalog.=) $2" \
 	" AND lane OPERATOR(pg_catalog.=) $3 AND epoch OPERATOR(pg_catalog.=) $4"
+#define OPEN_JOB	"state OPERATOR(pg_catalog.=)" \
+	" ANY (ARRAY['requested', 'running'])"
+#define OUR_LANE	"EXISTS (SELECT FROM token_ledger.lane WHERE target_id" \
+	" OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2" \
+	" AND epoch OPERATOR(pg_catalog.=) $3)"
+#define OUR_JOB		"id OPERATOR(pg_catalog.=) $4" \
+	" AND state OPERATOR(pg_catalog.=) 'running' AND " OUR_LANE
 #define BY_TID		"ctid OPERATOR(pg_catalog.=) $1 AND "
 #define BY_KEY		"$1 IS NOT NULL AND "
 
@@ -72,11 +79,12 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 	TARGET_KEY, " RETURNING ctid", 2, {TIDOID, INT4OID}},
 	[Q_TARGET_REMOTE] = {
 		"UPDATE token_ledger.target SET remote_version = $3,"
-		" guarantee = $4, remote_differences = $5, keeps_from = $6 WHERE "
-		"(remote_version, guarantee, remote_differences, keeps_from)"
-		" IS DISTINCT FROM ($3, $4, $5, $6) AND ",
-		TARGET_KEY, " RETURNING ctid", 6,
-	{TIDOID, INT4OID, INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID}},
+		" guarantee = $4, remote_differences = $5, remote_hint = $6,"
+		" keeps_from = $7 WHERE (remote_version, guarantee,"
+		" remote_differences, remote_hint, keeps_from)"
+		" IS DISTINCT FROM ($3, $4, $5, $6, $7) AND ",
+		TARGET_KEY, " RETURNING ctid", 7,
+	{TIDOID, INT4OID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}},
 	[Q_WRITE_LANE] = {
 		"UPDATE token_ledger.lane SET (" LANE_COLUMNS ") ="
 		" ($5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,"
@@ -190,6 +198,47 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 		" reason = excluded.reason, code = excluded.code,"
 		" times = d.times + 1, last_at = pg_catalog.now()", NULL, NULL, 4,
 	{INT4OID, UUIDOID, TEXTOID, TEXTOID}},
+	[Q_LEFT_OUT] = {
+		"INSERT INTO token_ledger.left_out AS o"
+		" (target_id, lane, column_name, events) VALUES ($1, $2, $3, $4)"
+		" ON CONFLICT (target_id, lane, column_name) DO UPDATE"
+		" SET events = o.events + excluded.events", NULL, NULL, 4,
+	{INT4OID, INT2OID, TEXTOID, INT8OID}},
+	[Q_FIND_JOB] = {
+		"SELECT id, kind, version, requested_by IS NULL, cancel_requested,"
+		" done, total FROM token_ledger.job"
+		" WHERE target_id OPERATOR(pg_catalog.=) $1 AND " OPEN_JOB
+		" ORDER BY kind OPERATOR(pg_catalog.=) ANY (ARRAY['replay',"
+		" 'reconcile']), id LIMIT 1", NULL, NULL, 1, {INT4OID}},
+	[Q_BEGIN_JOB] = {
+		"UPDATE token_ledger.job SET state = 'running',"
+		" started_at = COALESCE(started_at, pg_catalog.now()),"
+		" attempts = attempts + 1"
+		" WHERE id OPERATOR(pg_catalog.=) $4 AND " OPEN_JOB " AND " OUR_LANE
+		" RETURNING attempts", NULL, NULL, 4,
+	{INT4OID, INT2OID, INT8OID, INT8OID}},
+	[Q_JOB_GOES_ON] = {
+		"UPDATE token_ledger.job SET attempts = 0, code = NULL, error = NULL,"
+		" done = $5, total = $6, message = $7 WHERE " OUR_JOB,
+		NULL, NULL, 7,
+	{INT4OID, INT2OID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID}},
+	[Q_JOB_TROUBLE] = {
+		"UPDATE token_ledger.job SET code = $5, error = $6 WHERE " OUR_JOB,
+		NULL, NULL, 6,
+	{INT4OID, INT2OID, INT8OID, INT8OID, TEXTOID, TEXTOID}},
+	[Q_END_JOB] = {
+		"UPDATE token_ledger.job SET state = $5,"
+		" finished_at = pg_catalog.now(), done = $6, total = $7,"
+		" message = COALESCE($8, message), code = $9, error = $10"
+		" WHERE " OUR_JOB, NULL, NULL, 10,
+		{INT4OID, INT2OID, INT8OID, INT8OID, TEXTOID, INT8OID, INT8OID,
+	TEXTOID, TEXTOID, TEXTOID}},
+	[Q_REQUEST_MIGRATION] = {
+		"INSERT INTO token_ledger.job (target_id, kind)"
+		" SELECT $1, 'migrate' WHERE " OUR_LANE
+		" AND NOT EXISTS (SELECT FROM token_ledger.job WHERE target_id"
+		" OPERATOR(pg_catalog.=) $1 AND kind OPERATOR(pg_catalog.=) 'migrate'"
+		" AND " OPEN_JOB ")", NULL, NULL, 3, {INT4OID, INT2OID, INT8OID}},
 	[Q_SNAPSHOT] = {
 	"SELECT pg_catalog.pg_current_snapshot()", NULL, NULL, 0, {0}},
 	[Q_COUNT_VISIBLE] = {

@@ -81,7 +81,8 @@ static void execute(SPIPlanPtr plan, int nargs, const Oid *types,
 					const Datum *values, DestReceiver *receiver);
 static SPIPlanPtr prepare(const char *sql, int nargs, Oid *types);
 static SPIPlanPtr prepare_window(const char *columns);
-static char *column_list(const LedgerColumn *const *columns, int ncolumns);
+static char *column_list(const ColumnChoice *choice);
+static void append_left_out(StringInfo list, const ColumnChoice *choice);
 static int	compare_positions(QueuePosition a, QueuePosition b);
 static bool walk_receive(TupleTableSlot *slot, DestReceiver *self);
 static void walk_startup(DestReceiver *self, int operation, TupleDesc type);
@@ -133,14 +134,13 @@ walk_window(Datum from, Datum to, const WindowSnapshot *previous,
 /* Appends the window's events in (after, upto] until the builder is full. */
 void
 read_window(Datum from, Datum to, QueuePosition after, QueuePosition upto,
-			BatchBuilder *builder, const LedgerColumn *const *columns,
-			int ncolumns)
+			BatchBuilder *builder, const ColumnChoice *choice)
 {
 	Stretches	stretches;
 	Stretch		stretch;
 
 	if (read_plan == NULL)
-		read_plan = prepare_window(column_list(columns, ncolumns));
+		read_plan = prepare_window(column_list(choice));
 	begin_stretches(&stretches, from, to, NULL, after, upto);
 	while (!batch_full(builder) && next_stretch(&stretches, &stretch))
 		run_stretch(read_plan, &stretch, to, PG_INT64_MAX,
@@ -150,7 +150,7 @@ read_window(Datum from, Datum to, QueuePosition after, QueuePosition upto,
 /* Appends events by their ids. */
 void
 read_events(List *event_ids, BatchBuilder *builder,
-			const LedgerColumn *const *columns, int ncolumns)
+			const ColumnChoice *choice)
 {
 	Datum	   *ids = palloc(sizeof(Datum) * list_length(event_ids));
 	int			n = 0;
@@ -168,7 +168,7 @@ read_events(List *event_ids, BatchBuilder *builder,
 			prepare(psprintf("SELECT %s"
 							 " FROM ONLY token_ledger.token_ledger_events"
 							 " WHERE event_id OPERATOR(pg_catalog.=) ANY ($1)",
-							 column_list(columns, ncolumns)), 1, &type);
+							 column_list(choice)), 1, &type);
 	}
 	execute(read_events_plan, 1, &type, &array, batch_receiver(builder));
 }
@@ -281,18 +281,41 @@ prepare(const char *sql, int nargs, Oid *types)
 
 /* The output that a batch builder expects. */
 static char *
-column_list(const LedgerColumn *const *columns, int ncolumns)
+column_list(const ColumnChoice *choice)
 {
 	StringInfoData list;
 
 	initStringInfo(&list);
 	appendStringInfoString(&list, "ingest_xid, ingest_seq, event_id");
-	for (int i = 0; i < ncolumns; i++)
+	for (int i = 0; i < choice->ncolumns; i++)
 	{
-		if (strcmp(columns[i]->name, "event_id") != 0)
-			appendStringInfo(&list, ", %s", quote_identifier(columns[i]->name));
+		const char *name = choice->columns[i]->name;
+
+		if (strcmp(name, "event_id") != 0)
+			appendStringInfo(&list, ", %s", quote_identifier(name));
 	}
+	if (choice->nleft_out > 0)
+		append_left_out(&list, choice);
 	return list.data;
+}
+
+/* A number whose default is 0 has no value where it is that. */
+static void
+append_left_out(StringInfo list, const ColumnChoice *choice)
+{
+	for (int i = 0; i < choice->nleft_out; i++)
+	{
+		const LedgerColumn *column = choice->left_out[i];
+
+		appendStringInfo(list, "%s CASE WHEN %s IS NOT NULL%s THEN "
+						 INT64_FORMAT "::pg_catalog.int8 ELSE 0 END",
+						 i == 0 ? "," : " OPERATOR(pg_catalog.|)",
+						 quote_identifier(column->name),
+						 column->type != TL_INT64 ? "" :
+						 psprintf(" AND %s OPERATOR(pg_catalog.<>) 0",
+								  quote_identifier(column->name)),
+						 INT64CONST(1) << i);
+	}
 }
 
 static int

@@ -490,3 +490,13 @@ validate_migrations(const TlMigration *migrations)
 	}
 	return NULL;
 }
+
+int32
+registry_newest_version(const TlBackend *backend)
+{
+	int32		newest = 0;
+
+	for (const TlMigration *m = backend->migrations; m && m->version; m++)
+		newest = m->version;
+	return newest;
+}

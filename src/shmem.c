@@ -87,6 +87,7 @@ target_slot(Oid database, const char *name)
 		pg_atomic_write_u32(&found->ready, 0);
 		pg_atomic_write_u32(&found->lanes_needed, 0);
 		pg_atomic_write_u64(&found->failing, 0);
+		pg_atomic_write_u32(&found->remote_changes, 0);
 	}
 	LWLockRelease(tl_shared->lock);
 	return found;
@@ -115,6 +116,8 @@ wake_lanes(Oid database, bool all)
 			slot->restart_at = 1;	/* long ago */
 		if (latch == NULL || slot->pid == 0)
 			continue;
+		if (all)
+			pg_atomic_write_u32(&slot->look, 1);
 		if (all || pg_atomic_exchange_u32(&slot->sleeping, 0) != 0)
 			SetLatch(latch);
 	}
@@ -127,6 +130,23 @@ wake_launcher(void)
 
 	if (latch != NULL)
 		SetLatch(latch);
+}
+
+void
+tell_remote_changed(Oid database, const char *name)
+{
+	if (tl_shared == NULL)
+		return;
+	LWLockAcquire(tl_shared->lock, LW_SHARED);
+	for (int i = 0; i < tl_shared->max_lanes; i++)
+	{
+		TargetSlot *slot = &tl_shared->targets[i];
+
+		if (slot->database == database && strcmp(slot->name, name) == 0)
+			pg_atomic_fetch_add_u32(&slot->remote_changes, 1);
+	}
+	LWLockRelease(tl_shared->lock);
+	wake_lanes(database, true);
 }
 
 void
@@ -335,6 +355,7 @@ lay_out(TlShared *shared)
 		pg_atomic_init_u32(&shared->targets[i].ready, 0);
 		pg_atomic_init_u32(&shared->targets[i].lanes_needed, 0);
 		pg_atomic_init_u64(&shared->targets[i].failing, 0);
+		pg_atomic_init_u32(&shared->targets[i].remote_changes, 0);
 		init_lane_slot(&shared->lanes[i]);
 	}
 }
@@ -348,4 +369,5 @@ init_lane_slot(LaneSlot *slot)
 	pg_atomic_init_u32(&slot->attempts, 0);
 	pg_atomic_init_u32(&slot->sleeping, 0);
 	pg_atomic_init_u32(&slot->flush, 0);
+	pg_atomic_init_u32(&slot->look, 0);
 }

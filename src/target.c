@@ -26,6 +26,12 @@
 #define KB(n)	((int64) (n) * 1024)
 
 static const char *const start_values[] = {"beginning", "now", NULL};
+static const char *const auto_migrate_values[] = {
+	[AUTO_MIGRATE_OFF] = "off",
+	[AUTO_MIGRATE_CREATE] = "create",
+	[AUTO_MIGRATE_ON] = "on",
+	NULL
+};
 
 /* In the order of the documentation; target_core_options() adds defaults. */
 static const TlOption core_options[] = {
@@ -47,8 +53,8 @@ static const TlOption core_options[] = {
 	"Time to wait after the first failed attempt; default: tokenledger.retry_min"},
 	{"retry_max", TL_MS_OPT, 0, NULL, 1, RETRY_MAX, NULL,
 	"Longest time to wait between attempts; default: tokenledger.retry_max"},
-	{"auto_migrate", TL_BOOL_OPT, 0, NULL, 0, 0, NULL,
-	"Create the table in the store if it is missing; default: tokenledger.auto_migrate"},
+	{"auto_migrate", TL_ENUM_OPT, 0, NULL, 0, 0, auto_migrate_values,
+	"What lanes may do to the table by themselves: nothing, create it if it is missing, or also bring it up to date (on); default: tokenledger.auto_migrate"},
 	{"start", TL_ENUM_OPT, 0, "beginning", 0, 0, start_values,
 	"Where a new target begins: with the oldest event, or with the next one"},
 	{"shared", TL_BOOL_OPT, 0, "off", 0, 0, NULL,
@@ -66,6 +72,7 @@ static void load_options(Target *target, const TlOption *core,
 static char *default_text(const char *name);
 static uint64 fingerprint(const TargetUrl *url, const TlOption *core);
 static void resolve_core(Target *target);
+static AutoMigrate auto_migrate_value(const char *text);
 static void resolve_retry(Target *target);
 static void apply_backend_limits(Target *target);
 static void check_limit(Target *target, const char *option, int64 value,
@@ -181,12 +188,23 @@ resolve_core(Target *target)
 	target->claim_rows = options_get_int(options, "claim_rows");
 	target->flush_interval_ms = options_get_int(options, "flush_interval");
 	target->timeout_ms = options_get_int(options, "timeout");
-	target->auto_migrate = options_get_bool(options, "auto_migrate");
+	target->auto_migrate =
+		auto_migrate_value(options_get(options, "auto_migrate"));
 	target->start_now = strcmp(options_get(options, "start"), "now") == 0;
 	target->shared = options_get_bool(options, "shared");
 	target->table = table;
 	if (table != NULL && *table == '\0')
 		target->error = pstrdup("option \"table\" is empty");
+}
+
+static AutoMigrate
+auto_migrate_value(const char *text)
+{
+	AutoMigrate value = AUTO_MIGRATE_OFF;
+
+	while (strcmp(auto_migrate_values[value], text) != 0)
+		value++;
+	return value;
 }
 
 /* A bound that the URL does not give yields to the one that it gives. */
@@ -281,7 +299,7 @@ default_text(const char *name)
 		if (strcmp(defaults[i].name, name) == 0)
 			return psprintf("%d%s", defaults[i].value, defaults[i].unit);
 	if (strcmp(name, "auto_migrate") == 0)
-		return pstrdup(guc_auto_migrate ? "on" : "off");
+		return pstrdup(auto_migrate_values[guc_auto_migrate]);
 	return NULL;
 }
 

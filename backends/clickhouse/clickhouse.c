@@ -116,24 +116,37 @@ static const char create_table[] =
 
 const TlMigration tlch_migrations[] = {
 	{
-		100, 100, "events table", create_table, NULL
+		.version = 100,
+		.oldest_compatible = 100,
+		.description = "events table",
+		.changes = "creates the table with the 25 columns of 1.0",
+		.up = create_table
 	},
 	{
-		101, 100, "column cached_tokens",
-		"ALTER TABLE {table}{cluster} ADD COLUMN IF NOT EXISTS"
+		.version = 101,
+		.oldest_compatible = 100,
+		.description = "cached tokens",
+		.changes = "adds the column cached_tokens",
+		.up = "ALTER TABLE {table}{cluster} ADD COLUMN IF NOT EXISTS"
 		" `cached_tokens` Nullable(Int64)",
-		"ALTER TABLE {table}{cluster} DROP COLUMN IF EXISTS `cached_tokens`"
+		.down = "ALTER TABLE {table}{cluster} DROP COLUMN IF EXISTS `cached_tokens`"
 	},
 	{
-		102, 100, "index for dashboards",
-		"ALTER TABLE {table}{cluster} ADD INDEX IF NOT EXISTS"
+		.version = 102,
+		.oldest_compatible = 100,
+		.description = "index for dashboards",
+		.changes = "adds a bloom filter on user_id, for the parts written from then on",
+		.up = "ALTER TABLE {table}{cluster} ADD INDEX IF NOT EXISTS"
 		" `idx_token_ledger_dashboard` `user_id` TYPE bloom_filter",
-		"ALTER TABLE {table}{cluster} DROP INDEX IF EXISTS"
+		.down = "ALTER TABLE {table}{cluster} DROP INDEX IF EXISTS"
 		" `idx_token_ledger_dashboard`"
 	},
 	{
-		103, 100, "attribution columns",
-		"ALTER TABLE {table}{cluster}"
+		.version = 103,
+		.oldest_compatible = 100,
+		.description = "attribution",
+		.changes = "adds the columns feature, page, component, team, project, cost_center and metadata_extra",
+		.up = "ALTER TABLE {table}{cluster}"
 		" ADD COLUMN IF NOT EXISTS `feature` LowCardinality(Nullable(String)),"
 		" ADD COLUMN IF NOT EXISTS `page` Nullable(String),"
 		" ADD COLUMN IF NOT EXISTS `component` LowCardinality(Nullable(String)),"
@@ -141,7 +154,7 @@ const TlMigration tlch_migrations[] = {
 		" ADD COLUMN IF NOT EXISTS `project` LowCardinality(Nullable(String)),"
 		" ADD COLUMN IF NOT EXISTS `cost_center` LowCardinality(Nullable(String)),"
 		" ADD COLUMN IF NOT EXISTS `metadata_extra` {json}",
-		"ALTER TABLE {table}{cluster}"
+		.down = "ALTER TABLE {table}{cluster}"
 		" DROP COLUMN IF EXISTS `feature`,"
 		" DROP COLUMN IF EXISTS `page`,"
 		" DROP COLUMN IF EXISTS `component`,"
@@ -150,7 +163,7 @@ const TlMigration tlch_migrations[] = {
 		" DROP COLUMN IF EXISTS `cost_center`,"
 		" DROP COLUMN IF EXISTS `metadata_extra`"
 	},
-	{0}
+	{.version = 0}
 };
 
 static const TlBackend backend = {

@@ -42,6 +42,19 @@ static const char *const passed_on[] = {
 	"channel_binding", "require_auth", "gssencmode", "hostaddr", NULL
 };
 
+/* Values of options, for tlpg_options.h. */
+const char *const tlpg_session_attrs[] = {
+	"any", "read-write", "primary", NULL
+};
+
+const char *const tlpg_ssl_modes[] = {
+	"disable", "allow", "prefer", "require", "verify-ca", "verify-full", NULL
+};
+
+const char *const tlpg_gss_modes[] = {
+	"disable", "prefer", "require", NULL
+};
+
 static bool still_open(PGconn *conn);
 static bool connect_host(TlpgState *state, TlpgHost *host,
 						 TlVerdict *verdict);

@@ -12,93 +12,30 @@
 #include "postgres.h"
 
 #include "tlpg.h"
+#include "tlpg_migrations.h"
 
 PG_MODULE_MAGIC;
 
 const TlCore *tlpg_core;
-
-static const char *const tlpg_session_attrs[] = {
-	"any", "read-write", "primary", NULL
-};
-
-static const char *const tlpg_ssl_modes[] = {
-	"disable", "allow", "prefer", "require", "verify-ca", "verify-full", NULL
-};
-
-static const char *const tlpg_gss_modes[] = {
-	"disable", "prefer", "require", NULL
-};
 
 static const TlOption options[] = {
 #include "tlpg_options.h"
 	{.name = NULL}
 };
 
-static const char create_table[] =
-	"CREATE TABLE IF NOT EXISTS {table} ("
-	" event_id uuid PRIMARY KEY,"
-	" trace_id uuid,"
-	" span_id uuid,"
-	" parent_span_id uuid,"
-	" \"timestamp\" timestamptz NOT NULL DEFAULT pg_catalog.now(),"
-	" duration_ms double precision,"
-	" provider text NOT NULL,"
-	" model text NOT NULL,"
-	" input_tokens bigint NOT NULL DEFAULT 0,"
-	" output_tokens bigint NOT NULL DEFAULT 0,"
-	" total_tokens bigint NOT NULL DEFAULT 0,"
-	" cost_usd numeric(18, 8),"
-	" endpoint text,"
-	" request_type text DEFAULT 'chat',"
-	" user_id text,"
-	" session_id text,"
-	" organization_id text,"
-	" app_name text,"
-	" environment text,"
-	" status text DEFAULT 'success',"
-	" error_type text,"
-	" error_message text,"
-	" metadata jsonb,"
-	" request_preview text,"
-	" response_preview text);"
-	"CREATE INDEX IF NOT EXISTS {name:idx_*_time} ON {table}"
-	" USING brin (\"timestamp\")";
-
 static const TlMigration migrations[] = {
 	{
-		100, 100, "events table", create_table, NULL
+		.version = 100,
+		.oldest_compatible = 100,
+		.description = "events table",
+		.changes = "creates the table with the 25 columns of 1.0, its primary key and a BRIN index on timestamp",
+		.up = "CREATE TABLE IF NOT EXISTS {table} ("
+		" event_id uuid PRIMARY KEY," TLPG_COLUMNS ");"
+		"CREATE INDEX IF NOT EXISTS {name:idx_*_time} ON {table}"
+		" USING brin (\"timestamp\")"
 	},
-	{
-		101, 100, "column cached_tokens",
-		"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS cached_tokens bigint DEFAULT 0",
-		"ALTER TABLE {table} DROP COLUMN IF EXISTS cached_tokens"
-	},
-	{
-		102, 100, "index for dashboards",
-		"CREATE INDEX IF NOT EXISTS {name:idx_*_dashboard} ON {table}"
-		" (\"timestamp\" DESC, model, user_id) INCLUDE (cost_usd, total_tokens)",
-		"DROP INDEX IF EXISTS {schema}.{name:idx_*_dashboard}"
-	},
-	{
-		103, 100, "attribution columns",
-		"ALTER TABLE {table}"
-		" ADD COLUMN IF NOT EXISTS feature text,"
-		" ADD COLUMN IF NOT EXISTS page text,"
-		" ADD COLUMN IF NOT EXISTS component text,"
-		" ADD COLUMN IF NOT EXISTS team text,"
-		" ADD COLUMN IF NOT EXISTS project text,"
-		" ADD COLUMN IF NOT EXISTS cost_center text,"
-		" ADD COLUMN IF NOT EXISTS metadata_extra jsonb",
-		"ALTER TABLE {table}"
-		" DROP COLUMN IF EXISTS feature,"
-		" DROP COLUMN IF EXISTS page,"
-		" DROP COLUMN IF EXISTS component,"
-		" DROP COLUMN IF EXISTS team,"
-		" DROP COLUMN IF EXISTS project,"
-		" DROP COLUMN IF EXISTS cost_center,"
-		" DROP COLUMN IF EXISTS metadata_extra"
-	},
-	{0}
+	TLPG_MIGRATIONS,
+	{.version = 0}
 };
 
 static const char *const key[] = {"event_id", NULL};
@@ -106,8 +43,7 @@ static const char *const key[] = {"event_id", NULL};
 const TlpgDialect tlpg_dialect = {
 	.default_table = "public.token_ledger_events",
 	.key = key,
-	.conflict_target = "event_id",
-	.migrations = migrations
+	.conflict_target = "event_id"
 };
 
 static const TlBackend backend = {

@@ -240,10 +240,12 @@ tlpg_begin_sql(TlpgState *state, StringInfo sql, TlpgFence fence,
 					 " CASE WHEN pg_catalog.current_setting("
 					 "'synchronous_commit') IN ('off', 'local',"
 					 " 'remote_write') THEN pg_catalog.set_config("
-					 "'synchronous_commit', 'on', true) END;",
+					 "'synchronous_commit', 'on', true) END%s%s;",
 					 access == TLPG_LOOK_UP ? " READ WRITE" : "",
 					 Max(state->timeout_ms / 10 * 9, 1),
-					 Max(state->timeout_ms / 2, 1));
+					 Max(state->timeout_ms / 2, 1),
+					 tlpg_dialect.settings ? ", " : "",
+					 tlpg_dialect.settings ? tlpg_dialect.settings : "");
 	if (fence != TLPG_NO_FENCE)
 		append_locks(state, sql, fence);
 }

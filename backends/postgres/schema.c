@@ -9,15 +9,19 @@
  * named token_ledger_schema_version and token_ledger_source, those of another
  * table T are named T_schema_version and T_source.
  *
- * A migration is one transaction under an advisory lock of the table: two
- * sessions that migrate at once do it one after the other, and the second
- * finds nothing left to do, for every statement is of the IF NOT EXISTS kind.
+ * A step is one transaction under an advisory lock of the table: of two
+ * sessions that migrate at once, the second finds the version recorded and
+ * does nothing.  Besides, every statement is of the IF NOT EXISTS kind, so
+ * that a table which somebody made by hand becomes ours if its columns are.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "tlpg.h"
+
+/* How long a step waits for a lock, and others behind it. */
+#define LOCK_TIMEOUT_MS		5000
 
 static bool companion_exists(TlpgState *state, const char *template,
 							 bool *exists, TlVerdict *verdict);
@@ -30,8 +34,13 @@ static bool parse_uuid(const char *text, pg_uuid_t *uuid);
 static TlOutcome judge(TlpgState *state, TlRemote *remote,
 					   TlVerdict *verdict);
 static TlOutcome adoptable(TlpgState *state, TlVerdict *verdict);
-static void append_step(TlpgState *state, StringInfo sql,
-						const TlMigration *step, bool up);
+static bool begin_step(TlpgState *state, const TlMigration *step,
+					   bool *recorded, TlVerdict *verdict);
+static bool end_step(TlpgState *state, const TlMigration *step, bool up,
+					 bool wanted, TlVerdict *verdict);
+static void append_source(TlpgState *state, StringInfo sql);
+static void explain_timeout(TlpgState *state, TlVerdict *verdict);
+static void append_words(TlVerdict *verdict, const char *words);
 
 /* TlBackend.inspect */
 TlOutcome
@@ -52,6 +61,9 @@ tlpg_inspect(TlSession *session, TlRemote *remote, TlVerdict *verdict)
 	remote->exists = true;
 	if (!read_version(state, remote, verdict) ||
 		!read_source(state, remote, verdict))
+		return TL_RETRY;
+	if (tlpg_dialect.inspect != NULL &&
+		!tlpg_dialect.inspect(state, remote, verdict))
 		return TL_RETRY;
 	return judge(state, remote, verdict);
 }
@@ -177,7 +189,7 @@ tlpg_migrate(TlSession *session, const TlMigration *step, bool up,
 {
 	TlpgState  *state = tlpg_begin(session);
 	TlOutcome	outcome;
-	StringInfoData sql;
+	bool		recorded;
 
 	if (!up && step->down == NULL)
 	{
@@ -189,18 +201,14 @@ tlpg_migrate(TlSession *session, const TlMigration *step, bool up,
 	outcome = adoptable(state, verdict);
 	if (outcome != TL_OK)
 		return outcome;
-
-	initStringInfo(&sql);
-	tlpg_begin_sql(state, &sql, TLPG_NO_FENCE, TLPG_WRITE);
-	appendStringInfo(&sql, "SELECT pg_catalog.pg_advisory_xact_lock("
-					 INT64_FORMAT ");",
-					 tlpg_lock_key(NULL, "migrate", state->table.quoted, 0));
-	append_step(state, &sql, step, up);
-	appendStringInfoString(&sql, "COMMIT");
 	state->remote = NULL;
-	if (tlpg_query(state, sql.data, NULL, verdict))
+	if (begin_step(state, step, &recorded, verdict) &&
+		end_step(state, step, up, recorded != up, verdict))
 		return TL_OK;
 	tlpg_rollback(state);
+	if (state->conn == NULL)
+		return TL_UNKNOWN;
+	explain_timeout(state, verdict);
 	return TL_RETRY;
 }
 
@@ -231,17 +239,27 @@ adoptable(TlpgState *state, TlVerdict *verdict)
 }
 
 /*
- * The step's script, what it leaves in the version table, and whose ledger it
- * is.  The versions of a table that has been dropped are forgotten first.
+ * Begins the transaction, takes the lock, and says whether the version is
+ * recorded.  The versions of a table that has been dropped are forgotten
+ * first.  Locks are waited for but shortly: whoever wants the table queues up
+ * behind us.
  */
-static void
-append_step(TlpgState *state, StringInfo sql, const TlMigration *step,
-			bool up)
+static bool
+begin_step(TlpgState *state, const TlMigration *step, bool *recorded,
+		   TlVerdict *verdict)
 {
 	char	   *version = tlpg_expand("{schema}.{name:*_schema_version}",
 									  &state->table);
+	StringInfoData sql;
 
-	appendStringInfoString(sql,
+	initStringInfo(&sql);
+	tlpg_begin_sql(state, &sql, TLPG_NO_FENCE, TLPG_WRITE);
+	appendStringInfo(&sql,
+					 "SELECT pg_catalog.set_config('lock_timeout', '%d', true);"
+					 "SELECT pg_catalog.pg_advisory_xact_lock(" INT64_FORMAT
+					 ");", Min(Max(state->timeout_ms / 2, 1), LOCK_TIMEOUT_MS),
+					 tlpg_lock_key(NULL, "migrate", state->table.quoted, 0));
+	appendStringInfoString(&sql,
 						   tlpg_expand("CREATE TABLE IF NOT EXISTS {schema}.{name:*_schema_version}"
 									   " (version integer PRIMARY KEY,"
 									   " applied_at timestamptz NOT NULL DEFAULT pg_catalog.now(),"
@@ -250,25 +268,103 @@ append_step(TlpgState *state, StringInfo sql, const TlMigration *step,
 									   " (ledger_id uuid PRIMARY KEY,"
 									   " first_at timestamptz NOT NULL DEFAULT pg_catalog.now());",
 									   &state->table));
-	appendStringInfo(sql, "DELETE FROM %s WHERE pg_catalog.to_regclass(",
+	appendStringInfo(&sql, "DELETE FROM %s WHERE pg_catalog.to_regclass(",
 					 version);
-	tlpg_quote_literal(sql, state->table.quoted);
-	appendStringInfo(sql, ") IS NULL;%s;",
-					 tlpg_expand(up ? step->up : step->down, &state->table));
-	if (!up)
-	{
-		appendStringInfo(sql, "DELETE FROM %s WHERE version >= %d;", version,
-						 step->version);
-		return;
-	}
-	appendStringInfo(sql,
-					 "INSERT INTO %s (version, description) VALUES (%d, ",
+	tlpg_quote_literal(&sql, state->table.quoted);
+	appendStringInfo(&sql, ") IS NULL;"
+					 "SELECT EXISTS (SELECT FROM %s WHERE version = %d)",
 					 version, step->version);
-	tlpg_quote_literal(sql, step->description);
-	appendStringInfoString(sql, ") ON CONFLICT DO NOTHING;");
-	appendStringInfo(sql, "INSERT INTO %s (ledger_id) SELECT ",
-					 tlpg_expand("{schema}.{name:*_source}", &state->table));
+	if (!tlpg_query(state, sql.data, NULL, verdict))
+		return false;
+	*recorded = PQgetvalue(state->rows, 0, 0)[0] == 't';
+	return true;
+}
+
+/*
+ * The step's script unless it has been done, the record of its version, and
+ * whose ledger it is; then the end of the transaction.
+ */
+static bool
+end_step(TlpgState *state, const TlMigration *step, bool up, bool wanted,
+		 TlVerdict *verdict)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	if (wanted)
+		appendStringInfo(&sql, "%s;",
+						 tlpg_expand(up ? step->up : step->down,
+									 &state->table));
+	if (wanted && up)
+	{
+		if (tlpg_dialect.append_step != NULL)
+			tlpg_dialect.append_step(state, step, &sql);
+		appendStringInfoString(&sql,
+							   tlpg_expand("INSERT INTO {schema}.{name:*_schema_version}"
+										   " (version, description)",
+										   &state->table));
+		appendStringInfo(&sql, " VALUES (%d, ", step->version);
+		tlpg_quote_literal(&sql, step->description);
+		appendStringInfoString(&sql, ");");
+	}
+	else if (wanted)
+		appendStringInfo(&sql, "DELETE FROM %s WHERE version >= %d;",
+						 tlpg_expand("{schema}.{name:*_schema_version}",
+									 &state->table), step->version);
+	if (up)
+		append_source(state, &sql);
+	appendStringInfoString(&sql, "COMMIT");
+	return tlpg_query(state, sql.data, NULL, verdict);
+}
+
+/* The first ledger that fills the table. */
+static void
+append_source(TlpgState *state, StringInfo sql)
+{
+	char	   *source = tlpg_expand("{schema}.{name:*_source}",
+									 &state->table);
+
+	appendStringInfo(sql, "INSERT INTO %s (ledger_id) SELECT ", source);
 	append_uuid(sql, &state->session->ledger_id);
-	appendStringInfo(sql, " WHERE NOT EXISTS (SELECT FROM %s);",
-					 tlpg_expand("{schema}.{name:*_source}", &state->table));
+	appendStringInfo(sql, " WHERE NOT EXISTS (SELECT FROM %s);", source);
+}
+
+/* Who was in the way, or what takes less time. */
+static void
+explain_timeout(TlpgState *state, TlVerdict *verdict)
+{
+	static const char holders[] =
+		"SELECT pg_catalog.string_agg(DISTINCT CASE WHEN l.pid IS NULL"
+		" THEN 'a prepared transaction' ELSE pg_catalog.format("
+		"'process %s (user \"%s\", application \"%s\")', l.pid, a.usename,"
+		" a.application_name) END, ', ') FROM pg_catalog.pg_locks l"
+		" LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid"
+		" WHERE l.granted AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()"
+		" AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d"
+		" WHERE d.datname = pg_catalog.current_database())"
+		" AND l.relation = pg_catalog.to_regclass(";
+	TlVerdict	ignored = {0};
+	StringInfoData sql;
+
+	if (strcmp(verdict->code, "57014") == 0)
+		append_words(verdict, "; raise the target's option timeout, or make"
+					 " the index CONCURRENTLY beforehand");
+	if (strcmp(verdict->code, "55P03") != 0)
+		return;
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, holders);
+	tlpg_quote_literal(&sql, state->table.quoted);
+	appendStringInfoChar(&sql, ')');
+	if (!tlpg_look_up(state, sql.data, &ignored) ||
+		PQgetisnull(state->rows, 0, 0))
+		return;
+	append_words(verdict, psprintf("; the table is locked by %s",
+								   PQgetvalue(state->rows, 0, 0)));
+}
+
+static void
+append_words(TlVerdict *verdict, const char *words)
+{
+	strlcat(verdict->message, words, sizeof(verdict->message));
+	tlpg_clean(verdict->message);
 }

@@ -109,6 +109,9 @@ tlpg_load_table(TlpgState *state, TlVerdict *verdict)
 
 	if (state->remote != NULL)
 		return true;
+	if (tlpg_dialect.check_server != NULL &&
+		!tlpg_dialect.check_server(state, verdict))
+		return false;
 	initStringInfo(&sql);
 	append_table_query(state, &sql);
 	if (!tlpg_look_up(state, sql.data, verdict))
@@ -352,8 +355,8 @@ find_expected(const char *name)
 
 /*
  * Describes for people how an existing table differs from the ledger's at
- * the given version (0: unknown, 1.0 is asked for).  What makes it impossible
- * to fill the table goes to fatal as well.
+ * the given version (0: not recorded, all columns are asked for).  What makes
+ * it impossible to fill the table goes to fatal as well.
  */
 void
 tlpg_list_differences(const TlpgTable *table, int32 version, StringInfo out,
@@ -371,12 +374,11 @@ compare_expected(const TlpgTable *table, int32 version, StringInfo out,
 	for (const TlpgExpected *e = tlpg_expected; e->name != NULL; e++)
 	{
 		const TlpgColumn *column = tlpg_find_column(table, e->name);
-		StringInfo	where = e->since <= Max(version, 100) ? fatal : NULL;
 
-		if (column == NULL && (where != NULL || version == 0))
+		if (column == NULL && (version == 0 || e->since <= version))
 		{
 			note(out, "column \"%s\" is missing", e->name);
-			note(where, "column \"%s\" is missing", e->name);
+			note(fatal, "column \"%s\" is missing", e->name);
 		}
 		if (column == NULL)
 			continue;

@@ -129,6 +129,8 @@ extern const TlpgExpected tlpg_expected[];	/* ends with name NULL */
 
 /* ---- the dialect of a module ---- */
 
+typedef struct TlpgState TlpgState;
+
 typedef struct TlpgDialect
 {
 	const char *default_table;
@@ -137,7 +139,22 @@ typedef struct TlpgDialect
 	const char *own_triggers;	/* LIKE pattern of triggers that the server's
 								 * extension puts on a table; NULL */
 	bool		prune_by_time;	/* bound look-ups of events by timestamp */
-	const TlMigration *migrations;
+	const char *settings;		/* further columns of the SELECT that makes a
+								 * transaction's settings; NULL */
+
+	/*
+	 * Optional from here on.  Is this a server for us?  Asked on each
+	 * connection, before the table is looked at.
+	 */
+	bool		(*check_server) (TlpgState *state, TlVerdict *verdict);
+
+	/* Appends what a step does besides its script up. */
+	void		(*append_step) (TlpgState *state, const TlMigration *step,
+								StringInfo sql);
+
+	/* Adds to what inspect has found of an existing table. */
+	bool		(*inspect) (TlpgState *state, TlRemote *remote,
+							TlVerdict *verdict);
 } TlpgDialect;
 
 /* Defined by the module's main file. */
@@ -146,7 +163,7 @@ extern const TlpgDialect tlpg_dialect;
 
 /* ---- session.c ---- */
 
-typedef struct TlpgState		/* TlSession.private_state */
+struct TlpgState				/* TlSession.private_state */
 {
 	TlSession  *session;
 	TlpgTableName table;
@@ -163,7 +180,8 @@ typedef struct TlpgState		/* TlSession.private_state */
 	MemoryContext table_mcxt;
 	TlpgTable  *remote;			/* as verified on this connection; NULL: not
 								 * yet */
-} TlpgState;
+	void	   *server;			/* what check_server found; the dialect's */
+};
 
 extern TlOutcome tlpg_open(TlSession *session, TlVerdict *verdict);
 extern void tlpg_close(TlSession *session, bool retire);
@@ -172,6 +190,11 @@ extern void tlpg_describe(TlSession *session, TlPairCB emit, void *arg);
 extern TlpgState *tlpg_begin(TlSession *session);
 
 /* ---- connection.c ---- */
+
+/* Each ends with NULL. */
+extern const char *const tlpg_session_attrs[];
+extern const char *const tlpg_ssl_modes[];
+extern const char *const tlpg_gss_modes[];
 
 extern int64 tlpg_now_ms(void);
 extern void tlpg_fail(TlVerdict *verdict, TlCause cause, const char *code,

@@ -28,6 +28,15 @@ typedef struct LedgerColumn
 /* In the table's order: event_id first, columns of later versions last. */
 extern const LedgerColumn ledger_columns[LEDGER_NCOLUMNS];
 
+/* Which of them a target gets. */
+typedef struct ColumnChoice
+{
+	int			ncolumns;
+	const LedgerColumn *columns[LEDGER_NCOLUMNS];
+	int			nleft_out;		/* that the store's table lacks: */
+	const LedgerColumn *left_out[LEDGER_NCOLUMNS];	/* values are counted */
+} ColumnChoice;
+
 /* Where an event stands in the queue. */
 typedef struct QueuePosition
 {
@@ -66,11 +75,12 @@ typedef struct BatchRefusal
 typedef struct BatchBuilder BatchBuilder;
 
 /*
- * A builder for rows of these columns: ingest_xid, ingest_seq, event_id, and
- * then the given ones (ledger_columns entries) in their order, event_id left
- * out if it is among them.  with_event_id: the batch has event_id as its
- * first column; event_ids has it anyway.  Without "timestamp" no batch has a
- * finite timestamp, so a target's columns should always have it.
+ * A builder for rows of these columns: ingest_xid, ingest_seq, event_id, then
+ * the chosen ones (ledger_columns entries) in their order, event_id left out
+ * if it is among them; and if any are left out, a bigint whose bit n is set
+ * where left_out[n] has a value.  with_event_id: the batch has event_id as
+ * its first column; event_ids has it anyway.  Without "timestamp" no batch
+ * has a finite timestamp, so a target's columns should always have it.
  *
  * Its buffers live in a context below parent and are kept from batch to
  * batch, but given back when they have grown beyond what batches need: they
@@ -78,8 +88,8 @@ typedef struct BatchBuilder BatchBuilder;
  * event.
  */
 extern BatchBuilder *batch_builder_create(MemoryContext parent,
-										  const LedgerColumn *const *columns,
-										  int ncolumns, bool with_event_id);
+										  const ColumnChoice *choice,
+										  bool with_event_id);
 
 /* Begins a new batch.  The previous batch of this builder becomes invalid. */
 extern void batch_begin(BatchBuilder *builder, const BatchLimits *limits);
@@ -113,6 +123,12 @@ extern uint64 batch_checksum_add(uint64 checksum, QueuePosition position);
  * event's refusal costs nothing.
  */
 extern int64 batch_bytes(const BatchBuilder *builder);
+
+/*
+ * For each row of the batch, which of the columns left out have a value, as a
+ * bit map; NULL: none is left out.
+ */
+extern const uint64 *batch_left_out(const BatchBuilder *builder);
 
 /* Events the core refuses: a List of BatchRefusal *, until the next batch. */
 extern List *batch_refusals(const BatchBuilder *builder);

@@ -53,6 +53,7 @@ struct BatchBuilder
 	MemoryContext row_context;	/* reset for each row */
 	int			ncolumns;
 	bool		with_event_id;
+	bool		with_left_out;	/* rows have a map of them behind */
 	bool		utf8;			/* the encoding of the database */
 	Utf8Source	source;
 	int64		row_width;		/* bytes of a row without its texts */
@@ -75,6 +76,7 @@ struct BatchBuilder
 	QueuePosition last;
 	uint64		checksum;
 	List	   *refusals;
+	StringInfoData left_out;	/* a uint64 for each row; in batch_context */
 
 	/* The row being converted. */
 	int64		row_text;		/* bytes of its texts so far */

@@ -13,6 +13,14 @@
 /* A store's good batch size applies while this is the setting's value. */
 #define GUC_BATCH_ROWS_DEFAULT	10000
 
+/* What lanes may do to the table in a store by themselves. */
+typedef enum AutoMigrate
+{
+	AUTO_MIGRATE_OFF,
+	AUTO_MIGRATE_CREATE,		/* make it if it is missing */
+	AUTO_MIGRATE_ON				/* also bring an existing one up to date */
+} AutoMigrate;
+
 /* What forwards where; never NULL. */
 extern char *guc_targets;
 extern char *guc_databases;
@@ -27,7 +35,7 @@ extern int	guc_flush_interval; /* ms, as the next three are */
 extern int	guc_timeout;
 extern int	guc_retry_min;
 extern int	guc_retry_max;
-extern bool guc_auto_migrate;
+extern int	guc_auto_migrate;	/* AutoMigrate */
 
 /* Of the server. */
 extern int	guc_poll_interval;	/* ms */

@@ -30,14 +30,13 @@ typedef struct Lane
 	bool		inspected;		/* the store has been looked at */
 	int32		version;		/* of the columns that are sent */
 	TlGuarantee guarantee;		/* that has been reported */
-	const LedgerColumn **columns;
-	int			ncolumns;
+	ColumnChoice choice;
 	BatchBuilder *builder;		/* NULL: columns are to be chosen */
 	MemoryContext builder_mcxt;
 
 	/* Where the lane stands. */
 	LanePhase	phase;
-	TimestampTz retry_at;		/* nothing is tried before */
+	TimestampTz retry_at;		/* no range is tried before */
 	TimestampTz held_retry_at;	/* held events are not sent alone before */
 	TimestampTz claim_at;		/* a smaller claim waits for company */
 	int32		attempts;		/* failed in a row */
@@ -60,6 +59,13 @@ typedef struct Lane
 	Settlement	settlement;
 	char		refusal_code[24];	/* of the last refusal */
 
+	/* Jobs; of lane 0. */
+	TimestampTz jobs_at;		/* when to look for one unasked */
+	int64		job_tried;		/* the last one */
+	TimestampTz job_retry_at;	/* it is not tried before */
+	const TlMigration *job_step;	/* that it has applied last */
+	uint32		remote_changes; /* of lane->shared, as far as taken up */
+
 	/* What has been reported. */
 	bool		failing;
 	char		reported[160];	/* cause, code and beginning of the message */
@@ -74,8 +80,38 @@ extern void lane_exit(Lane *lane, LaneExit reason);
 extern bool lane_cycle(Lane *lane);	/* false: nothing to do for now */
 extern void lane_restart_range(Lane *lane);
 
-/* lane_target.c: opens the target, looks at the store, makes its table. */
+/* What a step of a job has come to. */
+typedef enum JobResult
+{
+	JOB_GOES_ON,				/* there is another step */
+	JOB_DONE,
+	JOB_AGAIN,					/* the step has failed for now */
+	JOB_FAILED,
+	JOB_CANCELLED,
+	JOB_INTERRUPTED				/* this process has to end */
+} JobResult;
+
+typedef struct JobReport
+{
+	char		message[256];	/* what was done */
+	TlVerdict	verdict;		/* what went wrong */
+	bool		no_table;		/* the store has none: nothing can be sent */
+} JobReport;
+
+typedef JobResult (*JobStepCB) (Lane *lane, QueueJob *job, JobReport *report);
+
+/* lane_job.c: what lane 0 does besides. */
+extern bool lane_job(Lane *lane);	/* false: nothing to do for now */
+extern bool lane_job_wanted(const Lane *lane);
+
+/* lane_migrate.c */
+extern JobResult lane_migrate(Lane *lane, QueueJob *job, JobReport *report);
+
+/* lane_target.c: opens the target, looks at the store. */
 extern bool lane_target_ready(Lane *lane);
+extern bool lane_target_open(Lane *lane, TlVerdict *verdict);
+extern bool lane_remote_ours(const Lane *lane, const TlRemote *remote,
+							 TlVerdict *verdict);
 extern void lane_target_close(Lane *lane, bool retire);
 extern void lane_drop_builder(Lane *lane);
 
@@ -85,5 +121,7 @@ extern void lane_failed_config(Lane *lane, TlCause cause,
 							   const char *fmt,...)
 			pg_attribute_printf(3, 4);
 extern void lane_succeeded(Lane *lane);
+extern TimestampTz lane_back_off(const Lane *lane, int32 failures,
+								 int32 wish_ms);
 
 #endif							/* TL_LANE_H */

@@ -108,6 +108,8 @@ typedef struct Settlement
 	const void *state;			/* NULL: leave the backend's state */
 	Size		state_len;
 	pg_uuid_t	last_event;		/* of the forwarded ones */
+	const ColumnChoice *choice; /* NULL: no column was left out */
+	int64		left_out[LEDGER_NCOLUMNS];	/* values of choice->left_out */
 } Settlement;
 
 struct Target;
@@ -163,8 +165,8 @@ extern bool queue_distrust_range(Queue *queue);
  * position up to upto; returns how many events of the range were taken.
  */
 extern int32 queue_read(Queue *queue, BatchBuilder *builder,
-						const LedgerColumn *const *columns, int ncolumns,
-						bool with_held, QueuePosition upto);
+						const ColumnChoice *choice, bool with_held,
+						QueuePosition upto);
 
 /* Drops the reading statement, as the ledger's columns have changed. */
 extern void queue_forget_columns(Queue *queue);
@@ -172,14 +174,21 @@ extern void queue_forget_columns(Queue *queue);
 /* The position after every other. */
 extern QueuePosition queue_end(void);
 
+/* What inspect found, for the target's row; NULL: nothing to say. */
+typedef struct RemoteReport
+{
+	int32		version;		/* 0: none */
+	const char *guarantee;
+	const char *differences;
+	const char *hint;
+	TimestampTz keeps_from;		/* DT_NOBEGIN: everything is kept */
+} RemoteReport;
+
 /* The target's row: state, and what inspect found. */
 extern void queue_report_error(Queue *queue, const char *cause,
 							   const char *code, const char *message);
 extern void queue_report_recovery(Queue *queue);
-extern void queue_report_remote(Queue *queue, int32 version,
-								const char *guarantee,
-								const char *differences,
-								TimestampTz keeps_from);
+extern void queue_report_remote(Queue *queue, const RemoteReport *report);
 extern void queue_retire(Queue *queue);
 
 /* Has any lane of the target ever forwarded an event? */
@@ -187,6 +196,37 @@ extern bool queue_has_forwarded(Queue *queue);
 
 /* Highest lane that holds a range or held events, plus one. */
 extern int32 queue_lanes_needed(Queue *queue);
+
+/* A request to lane 0 besides forwarding: token_ledger.job. */
+typedef struct QueueJob
+{
+	int64		id;
+	char		kind[16];
+	int32		version;		/* to reach; 0: the newest */
+	bool		automatic;		/* nobody has asked for it but auto_migrate */
+	bool		cancel;			/* is to end */
+	int32		attempts;		/* since it last got on, this one included */
+	int64		done;
+	int64		total;			/* -1: not known */
+} QueueJob;
+
+/* The target's first open job; false: there is none.  Writes nothing. */
+extern bool queue_find_job(Queue *queue, QueueJob *job);
+
+/* An attempt at it begins; false: it is open no more. */
+extern bool queue_begin_job(Queue *queue, QueueJob *job);
+
+/* It has got on; or has to be tried again; or has ended. */
+extern void queue_job_goes_on(Queue *queue, const QueueJob *job,
+							  const char *message);
+extern void queue_job_trouble(Queue *queue, const QueueJob *job,
+							  const TlVerdict *verdict);
+extern void queue_end_job(Queue *queue, const QueueJob *job,
+						  const char *state, const char *message,
+						  const TlVerdict *verdict);
+
+/* Of the table to the newest version, unless one is open. */
+extern void queue_request_migration(Queue *queue);
 
 /* Between the two halves of the queue: open and steady state. */
 extern void copy_lane_row(LaneRow *row, MemoryContext mcxt);
@@ -204,9 +244,9 @@ extern void walk_window(Datum from, Datum to, const WindowSnapshot *previous,
 						QueuePosition after, int32 rows, QueueWalk *walk);
 extern void read_window(Datum from, Datum to, QueuePosition after,
 						QueuePosition upto, BatchBuilder *builder,
-						const LedgerColumn *const *columns, int ncolumns);
+						const ColumnChoice *choice);
 extern void read_events(List *event_ids, BatchBuilder *builder,
-						const LedgerColumn *const *columns, int ncolumns);
+						const ColumnChoice *choice);
 extern void forget_read_plans(void);
 extern WindowSnapshot *parse_snapshot(Datum snapshot);
 

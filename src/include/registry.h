@@ -34,4 +34,7 @@ extern char *registry_library(const char *scheme);
 /* The service table handed to backends (session.c). */
 extern const TlCore tl_core;
 
+/* Of the schema that the backend makes; 0: it makes none. */
+extern int32 registry_newest_version(const TlBackend *backend);
+
 #endif							/* TL_REGISTRY_H */

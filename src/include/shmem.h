@@ -69,6 +69,7 @@ typedef struct LaneSlot
 	pg_atomic_uint32 attempts;	/* of the current part, failed in a row */
 	pg_atomic_uint32 sleeping;	/* wants a wake-up at commit */
 	pg_atomic_uint32 flush;		/* do not wait for more events */
+	pg_atomic_uint32 look;		/* somebody may have requested a job */
 } LaneSlot;
 
 /* What the lanes of one target share. */
@@ -80,6 +81,8 @@ typedef struct TargetSlot
 	pg_atomic_uint32 lanes_needed;	/* lanes beyond the setting that still
 									 * hold a range: highest number + 1 */
 	pg_atomic_uint64 failing;	/* bit n: lane n is failing */
+	pg_atomic_uint32 remote_changes;	/* how often the store's table has
+										 * been changed from this database */
 } TargetSlot;
 
 typedef struct TlShared
@@ -112,6 +115,9 @@ extern TargetSlot *target_slot(Oid database, const char *name);
 /* Sets the latches of a database's sleeping lanes; all: also of busy ones. */
 extern void wake_lanes(Oid database, bool all);
 extern void wake_launcher(void);
+
+/* The store's table has been changed: the target's lanes look at it again. */
+extern void tell_remote_changed(Oid database, const char *name);
 
 /*
  * Keeps lanes out of a database until release_database(): sends them home and

@@ -8,6 +8,7 @@
 #ifndef TL_TARGET_H
 #define TL_TARGET_H
 
+#include "guc.h"
 #include "nodes/pg_list.h"
 #include "options.h"			/* options_get, _next, _secret: for TlCore */
 #include "target_url.h"
@@ -41,7 +42,7 @@ typedef struct Target
 	int32		timeout_ms;
 	int32		retry_min_ms;
 	int32		retry_max_ms;
-	bool		auto_migrate;	/* create a missing table */
+	AutoMigrate auto_migrate;
 	bool		start_now;		/* of a new target: skip what is there */
 	bool		shared;			/* another ledger may fill the table too */
 	const char *table;			/* NULL: the backend's default */

@@ -202,13 +202,15 @@ typedef struct TlSession		/* one target, opened in one process; the
 	void	   *private_state;	/* the backend's */
 } TlSession;
 
-typedef struct TlRemote			/* what inspect found */
+typedef struct TlRemote			/* what inspect found, also if that cannot be
+								 * filled */
 {
 	uint32		struct_size;
 	bool		exists;
 	bool		has_ledger_id;
 	pg_uuid_t	ledger_id;		/* of the ledger that fills the table */
-	int32		version;		/* 100 * major + minor; 0: a table without */
+	int32		version;		/* 100 * major + minor; 0: a table that keeps
+								 * no record of it */
 	int64		keeps_from;		/* older events may be gone by TTL or
 								 * expiration; INT64_MIN: none are */
 	StringInfoData differences; /* for people: columns missing, extra, of
@@ -328,6 +330,7 @@ typedef struct TlMigration		/* ascending; ends with version 0 */
 	const char *description;
 	const char *up;				/* for the backend's own migrate */
 	const char *down;			/* NULL: cannot be undone */
+	const char *changes;		/* for people: what the step adds */
 } TlMigration;
 
 typedef struct TlBackend
@@ -374,14 +377,21 @@ typedef struct TlBackend
 						  TlVerdict *verdict);
 
 	/*
-	 * Looks at the table and decides session->guarantee.  TL_OK: it can be
-	 * filled, or does not exist; TL_REFUSED: it is there and cannot be
-	 * filled, the message says why; TL_RETRY: it could not be asked.
+	 * Looks at the table and decides session->guarantee.  TL_OK: it does not
+	 * exist, or can be filled with the columns of its version and of earlier
+	 * ones, of version 0 with those of the newest; TL_REFUSED: it is there
+	 * and cannot, the message says why; TL_RETRY: it could not be asked.
 	 */
 	TlOutcome	(*inspect) (TlSession *session, TlRemote *remote,
 							TlVerdict *verdict);
 
-	/* One step; repeatable after any failure, and safe beside another. */
+	/*
+	 * Applies one step, up, or undoes it, and records the version and, where
+	 * none is, session->ledger_id.  Repeatable after any failure, and safe
+	 * beside another session at the same step: what is recorded is not done
+	 * again.  The table may be another's: one that cannot become the ledger's
+	 * by this step is left alone, TL_REFUSED.  Also without inspect before.
+	 */
 	TlOutcome	(*migrate) (TlSession *session, const TlMigration *step,
 							bool up, TlVerdict *verdict);
 	TlOutcome	(*check_health) (TlSession *session, TlVerdict *verdict);

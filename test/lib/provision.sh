@@ -148,6 +148,24 @@ provide_backends()
 	return 0
 }
 
+# TimescaleDB for this PostgreSQL, where the distribution has it: not every one
+# does, and it is not asked for in vain.
+provide_timescaledb()
+{
+	local major package
+
+	has_timescaledb && return
+	major=$("$(find_pg_config)" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+	package=postgresql-$major-timescaledb
+	apt-cache show "$package" >/dev/null 2>&1 || return 0
+	provide optional "$package" has_timescaledb
+}
+
+has_timescaledb()
+{
+	[ -r "$("$(find_pg_config)" --sharedir)/extension/timescaledb.control" ]
+}
+
 has_header()
 {
 	echo "#include <$1>" | "${CC:-gcc}" -E -x c - >/dev/null 2>&1

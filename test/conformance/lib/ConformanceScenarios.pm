@@ -48,6 +48,7 @@ sub conformance_scenarios
 	push @scenarios, _resolving()
 	  if $store->{resolve} && $variant->{guarantee} eq 'per_attempt';
 	push @scenarios, _remote() if $store->{inspect};
+	push @scenarios, _versions($store) if $store->{versions};
 	return @scenarios;
 }
 
@@ -220,6 +221,55 @@ sub _remote
 			],
 			random => 1
 		});
+}
+
+# The table is made, goes back to its oldest version and to the newest again,
+# and not one of the steps goes well at once.
+sub _versions
+{
+	my ($store) = @_;
+	my ($oldest, $newest) = @{ $store->{versions} };
+	my $change = sub {
+		my ($node, $database, $target) = @_;
+
+		_change_version($node, $database, $target, @$_)
+		  foreach [ 'migrate', $newest ],
+		  [ 'rollback', $oldest ],
+		  [ 'migrate', $newest ];
+		return;
+	};
+
+	return {
+		name => 'versions',
+		plan => [
+			'migrate 1 exit_after',
+			'migrate 2 exit',
+			'migrate 4 unknown_before',
+			'migrate 5 unknown_after',
+			'migrate 7 throw',
+			'migrate 8 throw_after',
+			'migrate 10 retry',
+			'migrate 11 exit_after'
+		],
+		random => 1,
+		during => $change
+	};
+}
+
+# Events arrive meanwhile.
+sub _change_version
+{
+	my ($node, $database, $target, $kind, $version) = @_;
+	my $name = $target->{name};
+	my ($code, $out, $err) = $node->psql($database,
+			"SELECT token_ledger.$kind('$name', $version) AS job \\gset\n"
+		  . 'INSERT INTO token_ledger.token_ledger_events'
+		  . " (provider, model) SELECT 'p', '$kind'"
+		  . ' FROM generate_series(1, 30);'
+		  . ' CALL token_ledger.wait_for_job(:job)');
+
+	is($code, 0, "$database/$name: $kind to $version") || diag($err);
+	return;
 }
 
 # Expectations about the order of calls.
@@ -416,6 +466,7 @@ sub conformance_crash
 	return {
 		name => "crash_$seed",
 		plan => [
+			'migrate 2 ' . $kills[ $seed % 2 ],
 			'send ' . ($seed % 3 + 1) . ' kill_after',
 			'send ' . ($seed % 3 + 2) . ' kill',
 			'resolve 2 kill'

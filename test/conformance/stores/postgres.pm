@@ -24,6 +24,7 @@ return {
 	exactly_once => 1,
 	resolve => 1,
 	inspect => 1,
+	versions => [ 100, 103 ],
 	waits => 3,
 	seeds => 40,
 	variants => [

@@ -314,13 +314,19 @@ healthy_rows(const Call *call, long percent, int32 *n)
 	return rows;
 }
 
-/* Everything healthy lands, as far as the inner backend can do it. */
+/*
+ * Everything healthy lands, as far as the inner backend can do it.  What has
+ * no batch has been done by then.
+ */
 static TlOutcome
 land_all(Call *call)
 {
 	int32		n;
-	int32	   *rows = healthy_rows(call, 100, &n);
+	int32	   *rows;
 
+	if (call->batch == NULL)
+		return TL_OK;
+	rows = healthy_rows(call, 100, &n);
 	return land(call->f, call->batch, rows, n, false, call->verdict);
 }
 
@@ -806,7 +812,7 @@ faulty_inspect(TlSession *session, TlRemote *remote, TlVerdict *verdict)
 	else
 		outcome = find_fault(&call) (&call);
 	if (outcome == TL_OK && plan_is(call.plan, "version"))
-		remote->version = call.plan->fault.arg;
+		remote->version = Min(remote->version, call.plan->fault.arg);
 	return end_call(&call, outcome);
 }
 
@@ -817,11 +823,13 @@ faulty_migrate(TlSession *session, const TlMigration *step, bool up,
 	Faulty	   *f = find_session(session);
 	Call		call;
 	FaultCB		fault;
-	TlOutcome	outcome;
+	TlOutcome	outcome = TL_OK;
 
 	begin_call(&call, f, "migrate", NULL, verdict);
 	fault = find_fault(&call);
-	outcome = fault ? fault(&call) :
-		f->inner->table->migrate(session, step, up, verdict);
+	if (fault == NULL || strstr(call.plan->fault.name, "_after") != NULL)
+		outcome = f->inner->table->migrate(session, step, up, verdict);
+	if (fault != NULL)
+		outcome = fault(&call);
 	return end_call(&call, outcome);
 }

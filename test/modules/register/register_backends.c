@@ -45,7 +45,8 @@ static const TlOption bad_default[] = {
 	{"b", TL_MS_OPT, 0, "soon", 0, 0, NULL, NULL}, {.name = NULL}
 };
 static const TlMigration descending[] = {
-	{101, 100, "", NULL, NULL}, {100, 100, "", NULL, NULL}, {.version = 0}
+	{101, 100, "", NULL, NULL, NULL}, {100, 100, "", NULL, NULL, NULL},
+	{.version = 0}
 };
 
 static const TlBackend usable = {
