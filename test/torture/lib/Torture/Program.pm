@@ -1,0 +1,65 @@
+# What the programs of this directory have in common.
+package Torture::Program;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Exporter 'import';
+use File::Temp;
+
+our @EXPORT = qw(set_up directory clean_up);
+
+# A server does not run as root.  PostgreSQL's programs are to be found.
+sub set_up
+{
+	my ($option) = @_;
+
+	$| = 1;
+	_become_nobody($option) if $> == 0;
+	return unless $ENV{PG_CONFIG};
+	my $bin = `"$ENV{PG_CONFIG}" --bindir`;
+
+	chomp $bin;
+	$ENV{PATH} = "$bin:$ENV{PATH}";
+	return;
+}
+
+sub _become_nobody
+{
+	my ($option) = @_;
+	my @arguments =
+	  map { ("--$_", $option->{$_}) }
+	  grep { defined $option->{$_} } sort keys %$option;
+
+	exec 'runuser', '-u', 'nobody', '--', $^X, $0, @arguments;
+	die "could not run runuser: $!\n";
+}
+
+# below: of one run among several.
+sub directory
+{
+	my ($dir, $below) = @_;
+
+	return File::Temp::tempdir('tokenledger-torture-XXXXXX', TMPDIR => 1)
+	  unless defined $dir;
+	foreach my $path ($dir, defined $below ? "$dir/$below" : ())
+	{
+		mkdir $path
+		  or ($path eq $dir && defined $below && -d $dir)
+		  or die "could not create \"$path\": $!\n";
+		$dir = $path;
+	}
+	return $dir;
+}
+
+# What was sound, and nobody asked for, is not kept.
+sub clean_up
+{
+	my ($dir, $sound, $wanted) = @_;
+
+	print "kept $dir\n" unless $sound;
+	File::Temp::rmtree($dir) if $sound && !defined $wanted;
+	return;
+}
+
+1;
