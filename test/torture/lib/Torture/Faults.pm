@@ -22,6 +22,13 @@ my @faults = (
 	[ 3, 'kill store server', 1 ],
 	[ 4, 'stall store session', 0 ],
 	[ 4, 'change settings', 0 ],
+	[ 2, 'reload storm', 0 ],
+	[ 1, 'too few workers', 0 ],
+	[ 2, 'fill disk', 0 ],
+	[ 8, 'cut wire', 0 ],
+	[ 3, 'refuse connections', 0 ],
+	[ 2, 'let wire hang', 0 ],
+	[ 2, 'slow down wire', 0 ],
 	[ 3, 'pause', 0 ]);
 
 sub new
@@ -64,8 +71,10 @@ sub end
 	my ($self) = @_;
 	my $server = $self->{ledger}{server};
 
-	$self->_resume_stalled;
+	$self->_relent;
+	$server->configure('torture.conf', $self->{ledger}->settings, '>');
 	$_->await foreach $self->{ledger}->servers;
+	$server->reload;
 	$server->query('app', "SELECT token_ledger.resume('$_')")
 	  foreach $self->{ledger}->targets;
 	foreach my $name (split /\n/,
@@ -85,6 +94,18 @@ sub summary
 
 	return join ', ', "$self->{kills} kills",
 	  map { "$_: $count->{$_}" } sort keys %$count;
+}
+
+sub kills { my ($self) = @_; return $self->{kills} }
+
+# Also those that kill nobody.
+sub total
+{
+	my ($self) = @_;
+	my $total = 0;
+
+	$total += $_ foreach values %{ $self->{count} };
+	return $total;
 }
 
 # What was wrong while faults were caused.
@@ -119,7 +140,7 @@ sub _pass_time
 		$_->await foreach $self->{ledger}->servers;
 	}
 	usleep(1000 * int(rand() ** 2 * 800));	# sleep-ok: the moment of a fault
-	$self->_resume_stalled if rand() < 0.4;
+	$self->_relent if rand() < 0.4;
 	return;
 }
 
@@ -141,12 +162,19 @@ sub _cause_one
 		'immediate restart' => sub { $server->restart('immediate'); 1 },
 		'fast restart' => sub { _restart_fast($server) },
 		'end store session' => sub { _signal(_one_of($server, $remote),
-				'TERM', qr/^torture (same|other|bare)/) },
+				'TERM', qr/^torture (same|other|bare|picky) /) },
 		'kill store session' =>
-		  sub { _signal($remote, 'KILL', qr/^torture (other|bare)/) },
+		  sub { _signal($remote, 'KILL', qr/^torture (other|bare|picky) /) },
 		'kill store server' => sub { _kill_server($remote) },
 		'stall store session' => sub { $self->_stall($remote) },
 		'change settings' => sub { $self->_change_settings },
+		'reload storm' => sub { $self->_storm },
+		'too few workers' => sub { $self->_change_settings(12) },
+		'fill disk' => sub { $self->_fill_disk },
+		'cut wire' => sub { $self->_cut_wire },
+		'refuse connections' => sub { $self->_order('refuse') },
+		'let wire hang' => sub { $self->_order('hang') },
+		'slow down wire' => sub { $self->_order('drip') },
 		'pause' => sub { $self->_pause });
 
 	return $do{$what}->();
@@ -193,7 +221,7 @@ sub _stall
 {
 	my ($self, $remote) = @_;
 	my @found = map { $_->[0] }
-	  grep { $_->[1] =~ /^torture (other|bare) / } $remote->processes;
+	  grep { $_->[1] =~ /^torture (other|bare|picky) / } $remote->processes;
 
 	return 0 unless @found;
 	my $pid = _one_of(@found);
@@ -202,21 +230,68 @@ sub _stall
 	return kill 'STOP', $pid;
 }
 
-sub _resume_stalled
+# Who was stalled goes on, and the wires pass everything.
+sub _relent
 {
 	my ($self) = @_;
 
 	kill 'CONT', $_ foreach splice @{ $self->{stalled} };
+	$_->order('open') foreach $self->{ledger}->wires;
 	return;
+}
+
+# Somewhere in what passes next, in either direction: mostly early, as most
+# answers are short.
+sub _cut_wire
+{
+	my ($self) = @_;
+
+	return $self->_order(sprintf 'cut %s %d',
+		_one_of('up', 'down'), 10 ** (rand() * 4.5));
+}
+
+# NB: a server cannot recover from a crash where there is no room for what it has
+# to write again, so nothing else happens meanwhile.
+sub _fill_disk
+{
+	my ($self) = @_;
+	my $ledger = $self->{ledger};
+
+	$_->await foreach $ledger->servers;
+	return 0 unless $ledger->fill_disk;
+	usleep(1000 * int(200 + rand 2000));	# sleep-ok: how long it stays full
+	$ledger->empty_disk;
+	return 1;
+}
+
+sub _order
+{
+	my ($self, $order) = @_;
+
+	_one_of($self->{ledger}->wires)->order($order);
+	return 1;
 }
 
 sub _change_settings
 {
-	my ($self) = @_;
+	my ($self, $lanes) = @_;
 	my ($server) = $self->{ledger}->servers;
 
-	$server->configure('torture.conf', $self->{ledger}->settings, '>');
+	$server->configure('torture.conf', $self->{ledger}->settings($lanes), '>');
 	$server->reload;
+	return 1;
+}
+
+sub _storm
+{
+	my ($self) = @_;
+
+	foreach (1 .. 20 + rand 80)
+	{
+		$self->_change_settings if rand() < 0.2;
+		$self->{ledger}{server}->reload;
+		usleep(int rand 20_000);	# sleep-ok: the storm's pace
+	}
 	return 1;
 }
 

@@ -4,14 +4,24 @@
 #	other	a table of a second server, which is killed as well
 #	bare	a table without a unique index there: nothing but the core's own
 #			care keeps events from being doubled
+#	picky	a table there that refuses some events
+#
+# The ledger's database and that of "bare" are on a small disk, if there is one.
+# Between the ledger and the second server are wires that can be cut.
 package Torture::Ledger;
 
 use strict;
 use warnings FATAL => 'all';
 
+use File::Temp;
+
 use Torture::Server;
+use Torture::Wire;
 
 our $TABLE = 'public.token_ledger_events';
+
+# The model of events that "picky" refuses.
+our $REFUSED = 'refused';
 
 sub new
 {
@@ -26,7 +36,8 @@ sub new
 	$self->{stores} = {
 		same => [ $self->{server}, 'same' ],
 		other => [ $self->{remote}, 'other' ],
-		bare => [ $self->{remote}, 'bare' ]
+		bare => [ $self->{remote}, 'bare' ],
+		picky => [ $self->{remote}, 'picky' ]
 	};
 	return $self;
 }
@@ -58,6 +69,14 @@ sub create
 	my ($self) = @_;
 
 	$self->{remote}->create('');
+	foreach my $target ($self->targets)
+	{
+		my ($server) = $self->store($target);
+
+		$self->{wires}{$target} =
+		  Torture::Wire->new("$server->{socket}/.s.PGSQL.5432")
+		  if $server == $self->{remote};
+	}
 	$self->{server}->create(<<'EOC', 'torture.conf' => $self->settings);
 shared_preload_libraries = 'tokenledger'
 max_worker_processes = 24
@@ -72,15 +91,67 @@ sub prepare
 {
 	my ($self) = @_;
 
+	$self->_create_tablespaces if $self->{disk};
 	foreach my $target ($self->targets)
 	{
-		my ($server, $database) = $self->store($target);
-
-		_must($server, 'postgres', "CREATE DATABASE $database");
+		$self->_create_database($self->store($target));
 	}
-	_must($self->{server}, 'postgres', 'CREATE DATABASE app');
+	$self->_create_database($self->{server}, 'app');
 	_must($self->{server}, 'app', 'CREATE EXTENSION tokenledger');
+	_must($self->{server}, 'app', <<'EOQ');
+CREATE SCHEMA torture;
+CREATE TABLE torture.deleted (event_id uuid);
+CREATE TABLE torture.edited (event_id uuid);
+EOQ
 	$self->_create_bare_table;
+	$self->_create_picky_table;
+	return;
+}
+
+sub _create_tablespaces
+{
+	my ($self) = @_;
+
+	mkdir $self->{disk} or die "$self->{disk}: $!\n";
+	foreach my $server ($self->servers)
+	{
+		my $place = "$self->{disk}/$server->{name}";
+
+		mkdir $place or die "$place: $!\n";
+		_must($server, 'postgres', "CREATE TABLESPACE small LOCATION '$place'");
+	}
+	return;
+}
+
+sub _create_database
+{
+	my ($self, $server, $name) = @_;
+	my $where =
+	  $self->{disk} && $name =~ /^(app|bare)$/ ? ' TABLESPACE small' : '';
+
+	_must($server, 'postgres', "CREATE DATABASE $name$where");
+	return;
+}
+
+# Until it is emptied again.  false: there is none.
+sub fill_disk
+{
+	my ($self) = @_;
+	my $block = 'x' x 65536;
+
+	return 0 unless $self->{disk};
+	open my $filler, '>', "$self->{disk}/filler" or return 0;
+	while (syswrite $filler, $block) { }
+	while (syswrite $filler, 'x') { }
+	close $filler;
+	return 1;
+}
+
+sub empty_disk
+{
+	my ($self) = @_;
+
+	unlink "$self->{disk}/filler" if $self->{disk};
 	return;
 }
 
@@ -96,15 +167,32 @@ sub _create_bare_table
 	return;
 }
 
+sub _create_picky_table
+{
+	my ($self) = @_;
+
+	_must($self->{server}, 'app', "SELECT token_ledger.create_schema('picky')");
+	_must($self->{remote}, 'picky',
+		"ALTER TABLE token_ledger_events ADD CHECK (model <> '$REFUSED')");
+	return;
+}
+
+sub wires
+{
+	my ($self) = @_;
+
+	return map { $self->{wires}{$_} } sort keys %{ $self->{wires} };
+}
+
 # Settings drawn by lot: sizes that cut batches and ranges, and lanes that
 # change in number while they hold ranges.
 sub settings
 {
-	my ($self) = @_;
+	my ($self, $lanes) = @_;
 	my $batch = 20 + int rand 180;
 	my $claim = $batch * (1 + int rand 4);
 	my $flush = int rand 100;
-	my $targets = join ' ', map { $self->_entry($_) } $self->targets;
+	my $targets = join ' ', map { $self->_entry($_, $lanes) } $self->targets;
 
 	return <<EOC;
 tokenledger.databases = 'app'
@@ -121,12 +209,16 @@ EOC
 
 sub _entry
 {
-	my ($self, $target) = @_;
+	my ($self, $target, $lanes) = @_;
 	my ($server, $database) = $self->store($target);
-	my $lanes = 1 + int rand 3;
+	my $wire = $self->{wires}{$target};
+	my $where =
+	  $wire
+	  ? "postgresql://torture\@127.0.0.1:" . $wire->port . "/$database?"
+	  : "postgresql://torture@/$database?host=$server->{socket}&port=5432&";
 
-	return "$target=postgresql://torture@/$database?host=$server->{socket}"
-	  . "&port=5432&lanes=$lanes&connect_timeout=2s";
+	$lanes //= 1 + int rand 3;
+	return "$target=${where}lanes=$lanes&connect_timeout=2s";
 }
 
 # Stops everything without care.
@@ -138,6 +230,7 @@ sub abandon
 	{
 		$server->stop('immediate') if $server->postmaster;
 	}
+	File::Temp::rmtree($self->{disk}) if $self->{disk};
 	return;
 }
 

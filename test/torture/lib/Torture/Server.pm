@@ -179,7 +179,7 @@ sub query
 	my $output = <$psql> // '';
 
 	return undef unless close $psql;
-	chomp $output;
+	$output =~ s/\n\z//;
 	return $output;
 }
 

@@ -1,9 +1,11 @@
-# What has become of the events.
+# What has become of the events: the stores' rows are copied beside the ledger,
+# and audit.sql compares them.
 package Torture::Verdict;
 
 use strict;
 use warnings FATAL => 'all';
 
+use FindBin;
 use Time::HiRes qw(time usleep);	# sleep-ok: for polls with a deadline
 
 use Torture::Ledger;
@@ -15,26 +17,50 @@ sub new
 {
 	my ($class, $ledger, $faults) = @_;
 
-	return bless { ledger => $ledger, wrong => [ $faults->wrong ] }, $class;
+	return bless {
+		ledger => $ledger,
+		wrong => [ $faults->wrong ],
+		count => {},
+		events => 0,
+		seconds => 0
+	}, $class;
 }
 
-# Prints it, and returns whether nothing was wrong.
+# Prints what is wrong, and returns whether nothing was.
 sub reach
 {
 	my ($self, $seconds) = @_;
 
 	if ($self->_await_empty_queue($seconds))
 	{
-		my $truth = $self->_truth;
-
-		print "the ledger has ", scalar(keys %$truth), " events\n";
-		$self->_compare($_, $truth) foreach $self->{ledger}->targets;
-		$self->_check_totals;
+		$self->{events} =
+		  $self->_query("SELECT count(*) FROM $Torture::Writer::EVENTS") // 0;
+		$self->_audit;
 	}
 	$self->_check_log($_) foreach $self->{ledger}->servers;
 	print "WRONG: $_\n" foreach @{ $self->{wrong} };
-	print "nothing was lost, nothing doubled\n" unless @{ $self->{wrong} };
 	return !@{ $self->{wrong} };
+}
+
+# For the report.
+sub events { my ($self) = @_; return $self->{events} }
+
+sub seconds { my ($self) = @_; return $self->{seconds} }
+
+sub count
+{
+	my ($self, $what) = @_;
+
+	return $self->{count}{$what} // 0;
+}
+
+# All other findings, and those of the logs.
+sub others
+{
+	my ($self) = @_;
+
+	return @{ $self->{wrong} }
+	  - grep { $self->{count}{$_} } qw(lost doubled);
 }
 
 sub _wrong
@@ -53,16 +79,20 @@ sub _query
 	return $server->query('app', $sql);
 }
 
+# NB: what a store has refused is given up when it has accepted something else
+# and refused it again.
 sub _await_empty_queue
 {
 	my ($self, $seconds) = @_;
-	my $deadline = time + $seconds;
+	my $begun = time;
+	my $inserted = 0;
 	my @targets = $self->{ledger}->targets;
 
 	until (($self->_query('SELECT count(*) FROM token_ledger.status'
 				  . ' WHERE lag_events = 0') // 0) == @targets)
 	{
-		if (time > $deadline)
+		$self->{seconds} = time - $begun;
+		if ($self->{seconds} > $seconds)
 		{
 			$self->_wrong("the lanes have not caught up within $seconds s:\n"
 				  . ($self->_query('SELECT * FROM token_ledger.status')
@@ -71,74 +101,68 @@ sub _await_empty_queue
 				  . ($self->_query('TABLE token_ledger.lane') // ''));
 			return 0;
 		}
+		$self->_query("INSERT INTO $Torture::Writer::EVENTS"
+			  . " (provider, model) VALUES ('provider', 'last')")
+		  if $self->{seconds} > 2 * $inserted++;
 		usleep(100_000);	# sleep-ok: interval of a poll with a deadline
 	}
 	return 1;
 }
 
-# What was committed: values by event id.
-sub _truth
+sub _audit
 {
 	my ($self) = @_;
 	my ($server) = $self->{ledger}->servers;
-	my %truth;
 
-	foreach (_rows($server, 'app', $Torture::Writer::EVENTS))
+	$self->_must(<<EOQ);
+CREATE SCHEMA audit;
+CREATE TABLE audit.arrived AS
+SELECT ''::text AS target, $Torture::Writer::COLUMNS
+FROM $Torture::Writer::EVENTS WHERE false
+EOQ
+	$self->_copy_rows($_) foreach $self->{ledger}->targets;
+	system($server->psql('app', '-v', 'ON_ERROR_STOP=1', '-f',
+			"$FindBin::RealBin/audit.sql")) == 0
+	  or die "audit.sql failed; see psql.log\n";
+	$self->_must('ANALYZE audit.arrived');
+	my $findings = $self->_must(<<EOQ);
+SELECT target, what, count(*),
+	array_to_string((array_agg(which ORDER BY which))[1:$SHOWN], ' ')
+FROM audit.finding GROUP BY target, what ORDER BY target, what
+EOQ
+
+	foreach (split /\n/, $findings)
 	{
-		my ($id, $values) = split /\|/, $_, 2;
+		my ($target, $what, $n, $which) = split /\|/, $_, 4;
 
-		$truth{$id} = $values;
+		$self->{count}{$what} += $n;
+		$self->_wrong("target $target: $n $what: $which");
 	}
-	return \%truth;
-}
-
-sub _rows
-{
-	my ($server, $database, $table) = @_;
-	my $rows = $server->query($database,
-		"SET timezone = 'UTC'; SELECT $Torture::Writer::COLUMNS FROM $table");
-
-	return split /\n/, $rows // die "could not read $table of $database\n";
-}
-
-sub _compare
-{
-	my ($self, $target, $truth) = @_;
-	my (%seen, @wrong);
-
-	foreach (
-		_rows($self->{ledger}->store($target), $Torture::Ledger::TABLE))
-	{
-		my ($id, $values) = split /\|/, $_, 2;
-
-		push @wrong,
-			$seen{$id}++            ? "doubled $id"
-		  : !exists $truth->{$id}   ? "not in the ledger: $id"
-		  : $truth->{$id} ne $values ? "altered $id"
-		  :                            ();
-	}
-	push @wrong, map { "lost $_" } grep { !$seen{$_} } keys %$truth;
-	return unless @wrong;
-	@wrong = sort @wrong;
-	$self->_wrong("target $target has " . scalar(@wrong) . ' differences: '
-		  . join(', ', grep { defined } @wrong[ 0 .. $SHOWN - 1 ]));
 	return;
 }
 
-sub _check_totals
+sub _must
 {
-	my ($self) = @_;
-	my %must_be_empty = (
-		'the identity does not hold' => 'SELECT * FROM'
-		  . ' token_ledger.accounting WHERE difference IS DISTINCT FROM 0',
-		'dead letters' => 'SELECT * FROM token_ledger.dead_letter');
+	my ($self, $sql) = @_;
 
-	while (my ($what, $sql) = each %must_be_empty)
-	{
-		my $rows = $self->_query($sql) // "failed: $sql";
+	return $self->_query($sql) // die "failed: $sql; see psql.log\n";
+}
 
-		$self->_wrong("$what: $rows") if $rows ne '';
-	}
+sub _copy_rows
+{
+	my ($self, $target) = @_;
+	my ($server) = $self->{ledger}->servers;
+	my ($store, $database) = $self->{ledger}->store($target);
+
+	open my $from, '-|',
+	  $store->psql($database, '-c', "COPY (SELECT '$target',"
+		  . " $Torture::Writer::COLUMNS FROM $Torture::Ledger::TABLE) TO STDOUT")
+	  or die "psql: $!\n";
+	open my $to, '|-', $server->psql('app', '-c', 'COPY audit.arrived FROM STDIN')
+	  or die "psql: $!\n";
+	print $to $_ while <$from>;
+	close $from or die "could not read the store of $target\n";
+	close $to or die "could not copy the rows of $target\n";
 	return;
 }
 

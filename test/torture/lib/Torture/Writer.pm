@@ -1,7 +1,8 @@
 # Processes that insert events in every way that leaves another trace in the
 # queue: single and many rows, COPY, savepoints, transactions that abort, that
-# commit late, that are prepared and finished by somebody else, and events that
-# are there already.  Each feeds scripts to psql; what was committed is told by
+# commit late, that are prepared and finished by somebody else, events that are
+# there already, events that a store refuses, and retention and edits by a
+# superuser, which are written down.  Each feeds scripts to psql; what was committed is told by
 # the ledger alone.
 package Torture::Writer;
 
@@ -9,6 +10,8 @@ use strict;
 use warnings FATAL => 'all';
 
 use Time::HiRes qw(usleep);		# sleep-ok: for the pause between scripts
+
+use Torture::Ledger;
 
 our $EVENTS = 'token_ledger.token_ledger_events';
 our $COLUMNS = 'event_id, "timestamp", provider, model, total_tokens,'
@@ -28,7 +31,13 @@ my @ways = (
 	[ 3, \&_late ],
 	[ 4, \&_prepare ],
 	[ 6, \&_finish_prepared ],
-	[ 2, \&_loop ]);
+	[ 2, \&_loop ],
+	[ 3, \&_duplicate ],
+	[ 2, \&_refused ],
+	[ 1, \&_delete ],
+	[ 1, \&_edit ],
+	[ 1, \&_flush ],
+	[ 0.1, \&_large ]);
 
 sub start
 {
@@ -217,6 +226,62 @@ sub _loop
 	  . _insert(3, undef) =~ s/'[0-9a-f-]{36}'/gen_random_uuid()/gr
 	  . ";\nIF i % 2 = 0 THEN ROLLBACK; ELSE COMMIT; END IF;\n"
 	  . "END LOOP; END \$\$;\n";
+}
+
+# Fails, and takes the events before it along, if the id is there.
+sub _duplicate
+{
+	return join ";\n", 'BEGIN', _insert(1 + rand 5),
+	  _insert(1, _common_uuid()), "COMMIT;\n";
+}
+
+sub _refused
+{
+	return join ";\n", 'BEGIN', _insert(1 + rand 5),
+	  _insert(1) =~ s/'model-\d'/'$Torture::Ledger::REFUSED'/r, _insert(1),
+	  "COMMIT;\n";
+}
+
+# Retention does not ask whether an event was sent; of the ids in common an
+# event that was deleted would be another one when it comes again.
+sub _delete
+{
+	return _as_superuser('deleted', "DELETE FROM $EVENTS WHERE");
+}
+
+sub _edit
+{
+	return _as_superuser('edited',
+		"UPDATE $EVENTS SET request_preview = 'edited' WHERE");
+}
+
+sub _as_superuser
+{
+	my ($table, $statement) = @_;
+	my $n = 1 + int rand 20;
+
+	return join ";\n", 'BEGIN', 'SET LOCAL tokenledger.allow_ledger_edits = on',
+	  "WITH done AS ($statement event_id IN (SELECT event_id FROM $EVENTS"
+	  . " WHERE event_id NOT BETWEEN '00000000-0000-4000-a000-000000000000'"
+	  . " AND '00000000-0000-4000-afff-ffffffffffff'"
+	  . ' ORDER BY ingest_xid DESC, ingest_seq DESC'
+	  . ' OFFSET ' . int(rand() ** 3 * 2000) . " LIMIT $n) RETURNING event_id)"
+	  . " INSERT INTO torture.$table SELECT event_id FROM done",
+	  "COMMIT;\n";
+}
+
+sub _flush
+{
+	return "SELECT token_ledger.flush(target, '300 ms')"
+	  . " FROM token_ledger.status ORDER BY random() LIMIT 1 \\g /dev/null\n";
+}
+
+sub _large
+{
+	my $n = 1000 + int rand 6000;
+
+	return "INSERT INTO $EVENTS (provider, model, total_tokens, cost_usd)"
+	  . " SELECT 'provider', 'large', i, i / 3e6 FROM generate_series(1, $n) i;\n";
 }
 
 1;
