@@ -124,7 +124,7 @@ static const StatusClass status_classes[] = {
 };
 
 static int	find_code(const char *code_header, const char *text);
-static void classify_status(int status, TlchError *error);
+static void classify_status(int status, const char *text, TlchError *error);
 static void adjust(TlchError *error, const char *text);
 static void write_message(TlchError *error, const char *text);
 static void copy_words(char *to, Size size, const char *from);
@@ -160,7 +160,7 @@ tlch_parse_error(int status, const char *code_header, const char *body,
 	error->code = find_code(code_header, text);
 	if (error->code == 0)
 	{
-		classify_status(status, error);
+		classify_status(status, text, error);
 		return;
 	}
 	class = tlch_classify(error->code);
@@ -187,7 +187,7 @@ find_code(const char *code_header, const char *text)
 
 /* A proxy's words are not passed on: they may be a whole page. */
 static void
-classify_status(int status, TlchError *error)
+classify_status(int status, const char *text, TlchError *error)
 {
 	const StatusClass *class = status_classes;
 
@@ -205,6 +205,12 @@ classify_status(int status, TlchError *error)
 				 "HTTP status %d: redirects are not followed; the target's URL has to name the server itself",
 				 status);
 	}
+	else if (strstr(text, "is for clickhouse-client program") != NULL)
+	{
+		error->early = true;
+		snprintf(error->message, sizeof(error->message),
+				 "this is ClickHouse's native port; use the HTTP port, 8123 or, with TLS, 8443");
+	}
 	else if (status == 200)
 		snprintf(error->message, sizeof(error->message),
 				 "the answer is not one of a ClickHouse server's");
@@ -214,6 +220,9 @@ classify_status(int status, TlchError *error)
 }
 
 /*
+ * What a view says comes after the rows of the table, also if the view is
+ * newer than our look at the table.
+ *
  * Two codes mean two things each.  Waiting helps against too many parts, and
  * against a server whose memory is used up by others; it never helps when one
  * INSERT has too many partitions or too many bytes.
@@ -221,6 +230,8 @@ classify_status(int status, TlchError *error)
 static void
 adjust(TlchError *error, const char *text)
 {
+	if (strstr(text, "while pushing to view") != NULL)
+		error->early = false;
 	if (error->code == TOO_MANY_PARTS && strstr(text, "partitions for single"))
 	{
 		error->outcome = TL_SPLIT;

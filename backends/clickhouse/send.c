@@ -18,7 +18,8 @@
  *	  asked here, since for those outcomes the rest must certainly be absent;
  *	  the server has answered, so the INSERT has ended.
  * 4. Views that read the table's inserts run within the INSERT, after the
- *	  rows are there.  With them no exception is early.
+ *	  rows are there, and a Distributed table is several.  With them no
+ *	  exception is early.
  *
  * The batch's token, and so every part of it that is sent on its own, is the
  * insert_deduplication_token.  It is also in the query id, under which
@@ -54,6 +55,7 @@ static void append_statement(StringInfo url, const TlchState *state,
 static bool same_types(const TlchTable *table, const TlBatch *batch);
 static TlOutcome judge_success(Insert *insert, const TlHttpReply *reply);
 static TlOutcome judge_error(Insert *insert, const TlHttpReply *reply);
+static bool one_step(const TlchTable *table);
 static TlOutcome after_looking(Insert *insert, const TlchError *error);
 static void blame(Insert *insert, const TlchError *error);
 static const char *encoding(const TlchState *state);
@@ -296,6 +298,7 @@ judge_success(Insert *insert, const TlHttpReply *reply)
 	tlch_fail(insert->verdict, TL_CAUSE_NETWORK, NULL,
 			  "the server says that it wrote " INT64_FORMAT " rows of %d",
 			  written, insert->part.nrows);
+	state->remote = NULL;		/* a view may have been made */
 	return TL_UNKNOWN;
 }
 
@@ -305,8 +308,10 @@ judge_error(Insert *insert, const TlHttpReply *reply)
 	TlchState  *state = insert->state;
 	TlchError	error;
 	StringInfoData seconds;
+	bool		early;
 
 	tlch_read_error(state, reply, &error);
+	early = error.early && one_step(state->remote);
 	tlch_record_error(&error, insert->verdict);
 	initStringInfo(&seconds);
 	if (tl_http_header(state->http, "Retry-After", &seconds))
@@ -314,7 +319,7 @@ judge_error(Insert *insert, const TlHttpReply *reply)
 			Min(Max(atoi(seconds.data), 0), 3600) * 1000;
 	if (error.cause == TL_CAUSE_SCHEMA)
 		state->remote = NULL;	/* look again */
-	if (error.early && (state->remote == NULL || !state->remote->has_views))
+	if (early)
 	{
 		if (error.outcome == TL_REFUSED)
 			blame(insert, &error);
@@ -323,6 +328,13 @@ judge_error(Insert *insert, const TlHttpReply *reply)
 	if (error.outcome == TL_REFUSED || error.outcome == TL_SPLIT)
 		return after_looking(insert, &error);
 	return TL_UNKNOWN;
+}
+
+/* Does an INSERT write to this table alone? */
+static bool
+one_step(const TlchTable *table)
+{
+	return !table->has_views && strcmp(table->engine, "Distributed") != 0;
 }
 
 /* Which of the events did this INSERT, or an earlier one, leave there? */

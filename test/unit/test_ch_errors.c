@@ -112,6 +112,12 @@ test_two_meanings(void)
 			   " single INSERT block (more than 100). (TOO_MANY_PARTS)\n");
 	CHECK_INT(e.outcome, TL_SPLIT);
 
+	unit_test("an error of a view comes late, whatever its code");
+	e = parsed(404, "60", "Code: 60. DB::Exception: Table default.t does not"
+			   " exist: while pushing to view default.v. (UNKNOWN_TABLE)\n");
+	CHECK_INT(e.code, 60);
+	CHECK_INT(e.early, false);
+
 	unit_test("241");
 	e = parsed(500, "241", "Code: 241. DB::Exception: (total) memory limit"
 			   " exceeded: would use 1.00 GiB. (MEMORY_LIMIT_EXCEEDED)\n");
@@ -146,6 +152,11 @@ test_others(void)
 	CHECK_INT(e.early, false);
 	e = parsed(200, NULL, "hello");
 	CHECK_INT(e.early, false);
+	e = parsed(400, NULL, "Port 9001 is for clickhouse-client program\r\n"
+			   "You must use port 8124 for HTTP.\r\n");
+	CHECK_INT(e.cause, TL_CAUSE_CONFIG);
+	CHECK_INT(e.early, true);
+	CHECK(strstr(e.message, "native port") != NULL);
 
 	unit_test("an exception in the body of a 200");
 	e = parsed(200, NULL, "__exception__\r\nabcdefghijklmnop\r\nCode: 395."
