@@ -141,8 +141,10 @@ class Engine:
             self.requests[request.query_id] = request
 
     def end(self, request):
+        """May be said twice; the id may be another request's by then."""
         with self.lock:
-            self.requests.pop(request.query_id, None)
+            if self.requests.get(request.query_id) is request:
+                del self.requests[request.query_id]
         request.ended.set()
 
     def kill(self, query_id, wait):

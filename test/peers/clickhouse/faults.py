@@ -23,12 +23,12 @@ from engine import StoreError
 
 POINTS = ('before', 'body', 'commit', 'committed', 'answer')
 ACTIONS = ('kill', 'rst', 'fin', 'hang', 'slow', 'error', 'ok_exception',
-           'rows')
+           'foreign', 'rows')
 FIELDS = {'point': str, 'action': str, 'kind': str, 'query': str,
           'token': str, 'nth': int, 'times': int, 'probability': (int, float),
           'seed': int, 'bytes': int, 'seconds': (int, float),
           'bytes_per_second': int, 'code': int, 'text': str, 'status': int,
-          'rows': int, 'tagged': bool}
+          'rows': int, 'tagged': bool, 'headers': dict}
 
 
 class Disconnect(Exception):
@@ -46,6 +46,16 @@ class ExceptionAfter200(Exception):
         super().__init__(error.text)
         self.error = error
         self.tagged = tagged
+
+
+class ForeignAnswer(Exception):
+    """An answer of something that stands in front of the server."""
+
+    def __init__(self, spec):
+        super().__init__('foreign')
+        self.status = spec.get('status', 502)
+        self.text = spec.get('text', '')
+        self.headers = spec.get('headers', {})
 
 
 class Fault:
@@ -89,7 +99,7 @@ class Fault:
         if self.spec.get('bytes_per_second', 1) <= 0:
             raise ValueError('"bytes_per_second" is a number above 0')
         if (self.point == 'answer'
-                and self.action in ('error', 'ok_exception')):
+                and self.action in ('error', 'ok_exception', 'foreign')):
             raise ValueError(f'"{self.action}" comes too late at the point'
                              ' "answer"')
 
@@ -130,6 +140,8 @@ class Fault:
             self.pause(self.spec.get('seconds'), request)
         elif self.action == 'error':
             raise self.error()
+        elif self.action == 'foreign':
+            raise ForeignAnswer(self.spec)
         elif self.action == 'ok_exception':
             raise ExceptionAfter200(self.error(),
                                     self.spec.get('tagged', True))

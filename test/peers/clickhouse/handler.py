@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler
 
 from body import MAX_LINE, Body, ShortBody, chunked
 from engine import Answer, StoreError
-from faults import Disconnect, ExceptionAfter200
+from faults import Disconnect, ExceptionAfter200, ForeignAnswer
 from query import Query
 from statement import result_format
 
@@ -131,6 +131,8 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(error)
         except ExceptionAfter200 as late:
             self.refuse_late(late)
+        except ForeignAnswer as answer:
+            self.answer_foreign(answer)
         except Disconnect:
             self.query.note(state='dropped')
             raise
@@ -163,6 +165,7 @@ class Handler(BaseHTTPRequestHandler):
         query.note(state='answered', status=200)
 
     def refuse(self, error):
+        self.query.end()
         early = not self.body.ended
         self.send_result(error.status, {
             'Content-Type': 'text/plain; charset=UTF-8',
@@ -180,12 +183,25 @@ class Handler(BaseHTTPRequestHandler):
         tag = base64.b32encode(os.urandom(10)).decode()
         text = self.exception_text(late.error)
         more = None
+        self.query.end()
         if late.tagged:
             more = {'X-ClickHouse-Exception-Tag': tag}
             text = (f'__exception__\r\n{tag}\r\n{text}'
                     f'{len(text.encode())} {tag}\r\n__exception__\r\n')
         self.succeed(Answer(text.encode()), more)
         self.query.note(state='refused', status=200, code=late.error.code)
+
+    def answer_foreign(self, answer):
+        self.query.end()
+        early = not self.body.ended
+        self.close_connection = self.close_connection or early
+        data = answer.text.encode()
+        self.send_answer(answer.status, {
+            'Content-Type': 'text/html',
+            'Content-Length': str(len(data)), **answer.headers}, data)
+        self.query.note(state='refused', status=answer.status)
+        if early:
+            self.linger()
 
     def exception_text(self, error):
         return (f'Code: {error.code}. DB::Exception: {error.text} (version'

@@ -46,9 +46,13 @@ class Query:
         self.path = server.engine.spool_file()
         self.compression = None
 
-    def close(self):
+    def end(self):
+        """It runs no more: before its client hears of it."""
         if self.request:
             self.server.engine.end(self.request)
+
+    def close(self):
+        self.end()
         if os.path.exists(self.path):
             os.unlink(self.path)
 
@@ -209,7 +213,7 @@ class Query:
         self.note(state='handed', bytes=self.handler.body.count)
         answer = self._execute(sql)
         self.note(state='executed', rows=answer.written_rows)
-        self.server.engine.end(self.request)
+        self.end()
         fault = self.planned.get('committed')
         self.gate('committed')
         if fault and fault.action == 'rows':
