@@ -1548,6 +1548,7 @@ CREATE VIEW token_ledger.status AS
 		t.remote_differences,
 		o.left_out,
 		t.guarantee,
+		t.keeps_from,
 		coalesce(j.jobs, 0) AS jobs,
 		token_ledger.forwarding_problem() AS problem
 	FROM token_ledger.configured_targets() c
@@ -1626,6 +1627,8 @@ COMMENT ON COLUMN token_ledger.status.left_out IS
 'Columns that the store did not get because its table was at a version without them, each with the number of events that had a value: one that is neither NULL nor, of a number, 0.';
 COMMENT ON COLUMN token_ledger.status.guarantee IS
 'What the store is verified to hold once when it is sent twice: an attempt, a batch or an event.';
+COMMENT ON COLUMN token_ledger.status.keeps_from IS
+'When the lane last looked at the table: timestamp of the oldest events that the store would keep, whose expiration may drop older ones as soon as it has taken them; NULL: it keeps all.';
 COMMENT ON COLUMN token_ledger.status.jobs IS
 'Jobs that have been requested and have not ended: see token_ledger.jobs.';
 COMMENT ON COLUMN token_ledger.status.problem IS

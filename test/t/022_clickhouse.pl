@@ -164,7 +164,7 @@ is( $peer->query('SELECT countIf(timestamp < now() - toIntervalDay(91)),'
 is( $node->safe_psql('app',
 		"SELECT keeps_from BETWEEN now() - interval '90 days 1 hour'"
 		  . " AND now() - interval '89 days 23 hours'"
-		  . " FROM token_ledger.target WHERE name = 'ttl'"),
+		  . " FROM token_ledger.status WHERE target = 'ttl'"),
 	't', 'since when the store keeps events is known');
 
 # A table with views: an insert of one is counted twice by the server.
