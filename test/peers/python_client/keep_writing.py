@@ -20,6 +20,7 @@ config = TokenLedgerConfig(database_url=sys.argv[1], schema_name=sys.argv[2],
                            async_mode=False)
 ended = threading.Event()
 failed = threading.Event()
+telling = threading.Lock()
 
 
 def batch(provider):
@@ -27,7 +28,8 @@ def batch(provider):
 
 
 def tell(written):
-    print(' '.join(written), flush=True)
+    with telling:                # print() writes the end of a line apart
+        print(' '.join(written), flush=True)
 
 
 def by_tracker():
