@@ -356,6 +356,8 @@ sub engine_facts
 
 	is(outcome($answer) . ' ' . written($answer),
 		'200 - 2', 'rows older than the TTL are accepted');
+	# Often at once, or else by a merge.
+	$store->query("OPTIMIZE TABLE $table FINAL");
 	is(count_rows($table), '1', 'and dropped');
 
 	my $months = join '',
