@@ -32,6 +32,8 @@ static void report_remote(Lane *lane, const TlRemote *remote, bool refused);
 static char *version_hint(const Lane *lane, const TlRemote *remote,
 						  bool refused);
 static void table_missing(Lane *lane);
+static bool unfinished(Lane *lane, const TlRemote *remote);
+static void wait_for_table(Lane *lane);
 static void request_migration(Lane *lane);
 static bool accept_remote(Lane *lane, const TlRemote *remote);
 static bool compatible(const Lane *lane, const TlRemote *remote,
@@ -153,6 +155,11 @@ inspect_store(Lane *lane)
 	}
 	if (!look_at_store(lane, &remote))
 		return false;
+	if (remote.exists && unfinished(lane, &remote))
+	{
+		wait_for_table(lane);
+		return false;
+	}
 	if (remote.exists)
 		return accept_remote(lane, &remote);
 	table_missing(lane);
@@ -235,11 +242,33 @@ table_missing(Lane *lane)
 						   target->name);
 	else
 	{
-		lane->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													 NO_TABLE_MS);
+		wait_for_table(lane);
 		if (lane->slot->lane == 0)
 			request_migration(lane);
 	}
+}
+
+/*
+ * Between two steps of making the table it has not all the columns yet; what
+ * was sent now would lack them for ever.  Once a step has failed, those that
+ * there are have to do.
+ */
+static bool
+unfinished(Lane *lane, const TlRemote *remote)
+{
+	const Target *target = lane->target;
+
+	return target->auto_migrate != AUTO_MIGRATE_OFF &&
+		remote->version < registry_newest_version(target->backend) &&
+		queue_is_migrating(&lane->queue);
+}
+
+/* The end of the job wakes us sooner. */
+static void
+wait_for_table(Lane *lane)
+{
+	lane->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												 NO_TABLE_MS);
 }
 
 /* Of this lane, which goes about it at once. */

@@ -114,6 +114,19 @@ queue_request_migration(Queue *queue)
 	run(Q_REQUEST_MIGRATION, &args);
 }
 
+bool
+queue_is_migrating(Queue *queue)
+{
+	QueueArgs	args = {0};
+	bool		found;
+
+	lane_begin_reading();
+	arg_add(&args, Int32GetDatum(queue->target_id));
+	found = queue_run(Q_IS_MIGRATING, &args) > 0;
+	lane_commit();
+	return found;
+}
+
 static void
 read_job(QueueJob *job)
 {

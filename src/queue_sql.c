@@ -239,6 +239,11 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 		" AND NOT EXISTS (SELECT FROM token_ledger.job WHERE target_id"
 		" OPERATOR(pg_catalog.=) $1 AND kind OPERATOR(pg_catalog.=) 'migrate'"
 		" AND " OPEN_JOB ")", NULL, NULL, 3, {INT4OID, INT2OID, INT8OID}},
+	[Q_IS_MIGRATING] = {
+		"SELECT FROM token_ledger.job WHERE target_id"
+		" OPERATOR(pg_catalog.=) $1 AND kind OPERATOR(pg_catalog.=) 'migrate'"
+		" AND requested_by IS NULL AND error IS NULL AND " OPEN_JOB
+		" LIMIT 1", NULL, NULL, 1, {INT4OID}},
 	[Q_SNAPSHOT] = {
 	"SELECT pg_catalog.pg_current_snapshot()", NULL, NULL, 0, {0}},
 	[Q_COUNT_VISIBLE] = {

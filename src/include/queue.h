@@ -228,6 +228,9 @@ extern void queue_end_job(Queue *queue, const QueueJob *job,
 /* Of the table to the newest version, unless one is open. */
 extern void queue_request_migration(Queue *queue);
 
+/* Is such a request of our own under way, and nothing has gone wrong? */
+extern bool queue_is_migrating(Queue *queue);
+
 /* Between the two halves of the queue: open and steady state. */
 extern void copy_lane_row(LaneRow *row, MemoryContext mcxt);
 extern void queue_adopt_row(Queue *queue, const LaneRow *row);

@@ -15,6 +15,7 @@ return {
 	exactly_once => 1,
 	resolve => 1,
 	inspect => 1,
+	versions => [ 100, 103 ],
 	waits => 2,
 	seeds => 10,
 	variants => [ { name => 'table', guarantee => 'per_attempt', asks => 1 } ],
