@@ -77,6 +77,13 @@ tlch_inspect(TlSession *session, TlRemote *remote, TlVerdict *verdict)
 		(has_version && !read_version(state, remote, verdict)) ||
 		(has_source && !read_source(state, remote, verdict)))
 		return TL_RETRY;
+
+	/* The step that makes the table, or adopts it, was cut off. */
+	if (has_version && remote->version == 0)
+	{
+		remote->exists = false;
+		return TL_OK;
+	}
 	return judge(state, remote, verdict);
 }
 
