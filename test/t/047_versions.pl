@@ -138,7 +138,7 @@ blocked_like(
 $dashboard->query_safe('COMMIT;');
 $dashboard->quit;
 $node->safe_psql('fresh',
-			    'BEGIN; INSERT INTO token_ledger.token_ledger_events'
+	'BEGIN; INSERT INTO token_ledger.token_ledger_events'
 	  . " (provider, model) VALUES ('p', 'm'); PREPARE TRANSACTION 'held'");
 blocked_like('1.2', qr/Locks are held by a prepared transaction/,
 	'and so is a prepared transaction');
