@@ -4,7 +4,7 @@
 # stores nothing.  That is why backend clickhouse asks the table after an
 # unknown outcome, and sends what is missing under another token.
 #
-# First the store is shown to do so, with the very statement of a lane; then
+# First the store is shown to do so, with an INSERT of any client; then
 # lanes meet it, and nothing is lost or doubled.
 use strict;
 use warnings FATAL => 'all';
