@@ -5,6 +5,8 @@
 #
 # The engine runs in the server of test/peers/clickhouse, on the same
 # processors as everything else; whoever sends, sends through its one port.
+#
+# shellcheck disable=SC2154	# what bench/run assigns
 
 CLICKHOUSE_CONNECT_VERSION=1.12.0
 PSYCOPG_VERSION=3.3.9

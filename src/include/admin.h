@@ -8,6 +8,7 @@
 #ifndef TL_ADMIN_H
 #define TL_ADMIN_H
 
+#include "compat.h"
 #include "session.h"
 #include "target.h"
 
@@ -18,8 +19,8 @@ extern Target *admin_find_target(const char *name);
 extern Session *admin_open_session(const char *name);
 
 /* What the store said, as an error: "could not <action> target ...". */
-extern void admin_raise_verdict(const Session *session, const char *action,
-								const TlVerdict *verdict)
-			pg_attribute_noreturn();
+pg_noreturn extern void admin_raise_verdict(const Session *session,
+											const char *action,
+											const TlVerdict *verdict);
 
 #endif							/* TL_ADMIN_H */

@@ -49,6 +49,11 @@
 /* 15: shared memory is requested in a hook. */
 #define TL_HAVE_SHMEM_REQUEST_HOOK	(PG_VERSION_NUM >= 150000)
 
+/* 18: it is a specifier, not an attribute at the end. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /* 17: one timeout for whole transactions. */
 #define TL_HAVE_TRANSACTION_TIMEOUT	(PG_VERSION_NUM >= 170000)
 

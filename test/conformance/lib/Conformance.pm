@@ -175,12 +175,9 @@ sub _keep_traffic
 	my $next = 0;
 
 	conformance_wait(sub {
-			my ($out, $err) = ('', '');
-
-			$node->psql($database, $LAGGING, stdout => \$out, stderr => \$err);
-			return 1 if "$out$err" eq '';
+			return 1 if psql_output($node, $database, $LAGGING) eq '';
 			return 0 if time < $next;
-			$node->psql($database, _insert_one($i++), stderr => \$err);
+			psql_output($node, $database, _insert_one($i++));
 			$next = time + 1;
 			return 0;
 		});

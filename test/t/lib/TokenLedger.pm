@@ -45,6 +45,7 @@ our @EXPORT = qw(
   load_trace
   lane_pids
   wait_until
+  psql_output
   caught_up_ok
   forwarding_differences
   forwarded_ok
@@ -351,7 +352,7 @@ sub _poll
 
 	for (;;)
 	{
-		$last = _output($node, $database, $sql);
+		$last = psql_output($node, $database, $sql);
 		my $met =
 		  ref $expected eq 'Regexp' ? $last =~ $expected : $last eq $expected;
 
@@ -360,13 +361,28 @@ sub _poll
 	}
 }
 
-# Output, or the error, of a query.
-sub _output
+=pod
+
+=item psql_output($node, $database, $sql)
+
+Output, or the error, of a query; the server may be down.
+
+=cut
+
+sub psql_output
 {
 	my ($node, $database, $sql) = @_;
 	my ($out, $err) = ('', '');
 
-	$node->psql($database, $sql, stdout => \$out, stderr => \$err);
+	# psql that cannot connect may end before it has read the query.
+	if (!eval {
+			$node->psql($database, $sql, stdout => \$out, stderr => \$err);
+			1;
+		})
+	{
+		die $@ unless $@ =~ /Broken pipe/;
+		return $@;
+	}
 	return $err eq '' ? $out : "$out$err";
 }
 
@@ -507,7 +523,7 @@ forwarded, on its way, waiting, or set aside for a reason that is counted.
 sub identity_ok
 {
 	my ($node, $database, $name) = @_;
-	my $found = _output($node, $database,
+	my $found = psql_output($node, $database,
 		'SELECT * FROM token_ledger.accounting'
 		  . ' WHERE difference IS DISTINCT FROM 0');
 
@@ -531,7 +547,7 @@ sub diag_ledger
 	foreach my $what (qw(status lanes target lane))
 	{
 		diag("token_ledger.$what:\n"
-			  . _output($node, $database,
+			  . psql_output($node, $database,
 				"\\x on\n\\a\nTABLE token_ledger.$what"));
 	}
 	my @log = split /\n/, slurp_file($node->logfile);
