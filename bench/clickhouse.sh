@@ -119,7 +119,7 @@ bench_clickhouse()
 	for size in 10000 100000; do
 		ours=() ready=()
 		for ((i = 0; i < ROUNDS; i++)); do
-			ours+=("$(clickhouse_drain 2 "batch_rows=$size&compression=none")") || exit
+			ours+=("$(clickhouse_drain 2 "batch_rows=$size&claim_rows=$size&batch_bytes=64MB&compression=none")") || exit
 			SERIAL=$((SERIAL + 1))
 			[ $i -gt 0 ] || native_files "$size"
 			ready+=("$(native_drain)") || exit
