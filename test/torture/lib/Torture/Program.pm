@@ -10,7 +10,7 @@ use File::Temp;
 our @EXPORT = qw(set_up small_disk directory clean_up);
 
 # Of the disk that runs full; tmpfs.
-our $DISK_SIZE = '192m';
+our $DISK_SIZE = '384m';
 
 # A server does not run as root.  PostgreSQL's programs are to be found.
 sub set_up

@@ -38,6 +38,7 @@ log_line_prefix = '%m [%p] %b %e '
 shared_buffers = 32MB
 max_connections = 60
 checkpoint_timeout = 30s
+temp_tablespaces = 'pg_default'
 restart_after_crash = on
 EOC
 	$self->configure($_, $files{$_}) foreach keys %files;
