@@ -6,8 +6,9 @@
  * libpgcommon and libpgport, which every installation for developers has,
  * give palloc and its family, StringInfo and the formatting functions.  Left
  * over are error reports, memory contexts, lists and the interrupt flags.
- * Memory contexts are one heap that is never freed; an error longjmps to the
- * innermost PG_TRY or unit_error(), or ends the program.
+ * Memory contexts are one heap that is never freed, whose reset callbacks run
+ * when unit_reset() is called; an error longjmps to the innermost PG_TRY or
+ * unit_error(), or ends the program.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,6 +27,8 @@ MemoryContext CurrentMemoryContext = NULL;
 MemoryContext TopMemoryContext = NULL;
 MemoryContext ErrorContext = NULL;
 volatile sig_atomic_t InterruptPending = false;
+
+static MemoryContextCallback *reset_callbacks;
 
 static int	report_level;
 static int	report_code;
@@ -179,11 +182,24 @@ MemoryContextReset(MemoryContext context)
 {
 }
 
-/* NB: never called, as contexts are never reset. */
 void
 MemoryContextRegisterResetCallback(MemoryContext context,
 								   MemoryContextCallback *cb)
 {
+	cb->next = reset_callbacks;
+	reset_callbacks = cb;
+}
+
+void
+unit_reset(void)
+{
+	while (reset_callbacks != NULL)
+	{
+		MemoryContextCallback *cb = reset_callbacks;
+
+		reset_callbacks = cb->next;
+		cb->func(cb->arg);
+	}
 }
 
 void

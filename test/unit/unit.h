@@ -46,6 +46,9 @@ extern void unit_skip(const char *reason);
 /* ereport(ERROR) while fn(arg) ran: its message; NULL if it returned. */
 extern const char *unit_error(void (*fn) (void *arg), void *arg);
 
+/* Runs the reset callbacks registered since, the last one first. */
+extern void unit_reset(void);
+
 /* SQLSTATE, as MAKE_SQLSTATE packs it, of the error caught last. */
 extern int	unit_error_code(void);
 
