@@ -330,6 +330,7 @@ CREATE TABLE token_ledger.target (
 	suspect_to pg_snapshot,
 	start_request text CHECK (start_request IN ('beginning', 'now')),
 	timeline integer,
+	skipped_to pg_snapshot,
 	skipped bigint NOT NULL DEFAULT 0,
 	vanished bigint NOT NULL DEFAULT token_ledger.retired_events(),
 	created_at timestamptz NOT NULL DEFAULT now(),
@@ -385,6 +386,8 @@ COMMENT ON COLUMN token_ledger.target.timeline IS
 'Of the write-ahead log when the target last ran.';
 COMMENT ON COLUMN token_ledger.target.start_request IS
 'Where adopt() asked the next lane that starts to begin: beginning or now, whatever the URL says. NULL: it did not ask.';
+COMMENT ON COLUMN token_ledger.target.skipped_to IS
+'Events visible in this snapshot were passed over by start=now; NULL: none were.';
 COMMENT ON COLUMN token_ledger.target.skipped IS
 'Events that start=now has passed over.';
 COMMENT ON COLUMN token_ledger.target.vanished IS
@@ -425,6 +428,7 @@ CREATE TABLE token_ledger.lane (
 	backend_state bytea,
 	state_timeline integer,
 	forwarded bigint NOT NULL DEFAULT 0,
+	replayed bigint NOT NULL DEFAULT 0,
 	rows_new bigint NOT NULL DEFAULT 0,
 	dead bigint NOT NULL DEFAULT 0,
 	filtered bigint NOT NULL DEFAULT 0,
@@ -496,6 +500,8 @@ COMMENT ON COLUMN token_ledger.lane.state_timeline IS
 'Timeline of the write-ahead log when the backend saved it.';
 COMMENT ON COLUMN token_ledger.lane.forwarded IS
 'Events that the store has acknowledged.';
+COMMENT ON COLUMN token_ledger.lane.replayed IS
+'Events that a job has sent again and the store has acknowledged; not among those forwarded.';
 COMMENT ON COLUMN token_ledger.lane.rows_new IS
 'Those of them that were new to the store, as far as it tells.';
 COMMENT ON COLUMN token_ledger.lane.dead IS 'Events set aside as dead letters.';
@@ -559,6 +565,17 @@ CREATE TABLE token_ledger.job (
 	from_time timestamptz,
 	to_time timestamptz,
 	rate integer,
+	horizon_from pg_snapshot,
+	horizon_to pg_snapshot,
+	horizon_xid xid8,
+	horizon_seq bigint,
+	waits_for text[],
+	at_xid xid8,
+	at_seq bigint,
+	end_xid xid8,
+	sent bigint NOT NULL DEFAULT 0,
+	refused bigint NOT NULL DEFAULT 0,
+	refusal text,
 	cancel_requested boolean NOT NULL DEFAULT false,
 	attempts integer NOT NULL DEFAULT 0,
 	done bigint NOT NULL DEFAULT 0,
@@ -589,6 +606,28 @@ COMMENT ON COLUMN token_ledger.job.to_time IS
 'Events before this timestamp; NULL: to the end.';
 COMMENT ON COLUMN token_ledger.job.rate IS
 'Events a second at most; NULL: no limit.';
+COMMENT ON COLUMN token_ledger.job.horizon_from IS
+'Of replay: the target''s window_from when it began. What had been claimed by then is sent again, the rest comes by itself.';
+COMMENT ON COLUMN token_ledger.job.horizon_to IS
+'Of replay: the target''s window_to when it began.';
+COMMENT ON COLUMN token_ledger.job.horizon_xid IS
+'Of replay: the target''s last_xid when it began.';
+COMMENT ON COLUMN token_ledger.job.horizon_seq IS
+'Of replay: the target''s last_seq when it began.';
+COMMENT ON COLUMN token_ledger.job.waits_for IS
+'Of replay: the ranges that lanes had claimed when it began; it sends nothing before they are settled.';
+COMMENT ON COLUMN token_ledger.job.at_xid IS
+'Of replay: the queue has been searched up to here.';
+COMMENT ON COLUMN token_ledger.job.at_seq IS
+'Of replay: the queue has been searched up to here.';
+COMMENT ON COLUMN token_ledger.job.end_xid IS
+'Of replay: the last transaction that has events of that time.';
+COMMENT ON COLUMN token_ledger.job.sent IS
+'Events that it has sent and the store has acknowledged.';
+COMMENT ON COLUMN token_ledger.job.refused IS
+'Events that it has sent and the store has refused. They stay what they were: no dead letters.';
+COMMENT ON COLUMN token_ledger.job.refusal IS
+'Why the store refused the last of them.';
 COMMENT ON COLUMN token_ledger.job.cancel_requested IS
 'The lane ends it after the step that it is at.';
 COMMENT ON COLUMN token_ledger.job.attempts IS
@@ -609,6 +648,21 @@ COMMENT ON COLUMN token_ledger.job.finished_at IS 'When it was ended.';
 COMMENT ON SEQUENCE token_ledger.job_id_seq IS 'Of job.id.';
 COMMENT ON INDEX token_ledger.job_open_idx IS
 'What a target''s lane still has to do, in order.';
+
+-- No event_id: an upsert up to PostgreSQL 16 gives its event another place in
+-- the queue, where every target meets it anew.  Not dumped: in another cluster
+-- the places are others, and the jobs are history.
+CREATE TABLE token_ledger.job_event (
+	job_id bigint NOT NULL,
+	xid xid8 NOT NULL,
+	seq bigint NOT NULL,
+	PRIMARY KEY (job_id, xid, seq)
+);
+COMMENT ON TABLE token_ledger.job_event IS
+'What jobs have still to send, by place in the queue. Lane 0 of the target takes its ranges from here, beside those of the cursor.';
+COMMENT ON COLUMN token_ledger.job_event.job_id IS 'The job.';
+COMMENT ON COLUMN token_ledger.job_event.xid IS 'ingest_xid of the event.';
+COMMENT ON COLUMN token_ledger.job_event.seq IS 'ingest_seq of the event.';
 
 -- Per lane, so that lanes never wait for each other's counts.
 CREATE TABLE token_ledger.left_out (
@@ -633,6 +687,9 @@ AS $$
 BEGIN
 	DELETE FROM token_ledger.lane WHERE target_id = old.id;
 	DELETE FROM token_ledger.dead_letter WHERE target_id = old.id;
+	DELETE FROM token_ledger.job_event e
+	USING token_ledger.job j
+	WHERE j.target_id = old.id AND e.job_id = j.id;
 	DELETE FROM token_ledger.job WHERE target_id = old.id;
 	DELETE FROM token_ledger.left_out WHERE target_id = old.id;
 	RETURN NULL;
@@ -1230,7 +1287,8 @@ COMMENT ON FUNCTION token_ledger.resume(text) IS
 -- The target's row, made if no lane has taken the target up yet; suspended
 -- and stopped ones have no lane that would do anything to the store.
 CREATE FUNCTION token_ledger.request_job(target text, kind text,
-	version integer)
+	version integer DEFAULT NULL, from_time timestamptz DEFAULT NULL,
+	to_time timestamptz DEFAULT NULL, rate integer DEFAULT NULL)
 RETURNS bigint LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1264,16 +1322,75 @@ BEGIN
 				ELSE 'See token_ledger.adopt().' END;
 	END IF;
 	INSERT INTO token_ledger.job AS j
-		(target_id, kind, version, requested_by)
-	VALUES (asked.id, request_job.kind, request_job.version, session_user)
+		(target_id, kind, version, from_time, to_time, rate, requested_by)
+	VALUES (asked.id, request_job.kind, request_job.version,
+		request_job.from_time, request_job.to_time, request_job.rate,
+		session_user)
 	RETURNING j.id INTO job;
 	PERFORM token_ledger.wake();
 	RETURN job;
 END
 $$;
 REVOKE ALL ON FUNCTION token_ledger.request_job FROM PUBLIC;
-COMMENT ON FUNCTION token_ledger.request_job(text, text, integer) IS
+COMMENT ON FUNCTION token_ledger.request_job(text, text, integer, timestamptz,
+	timestamptz, integer) IS
 'What the functions that request jobs have in common.';
+
+CREATE FUNCTION token_ledger.check_time_range(from_time timestamptz,
+	to_time timestamptz)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF from_time >= to_time THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = 'the time range is empty',
+			DETAIL = format('It begins at %s and ends before %s.', from_time,
+				to_time);
+	END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.check_time_range FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.check_time_range(timestamptz, timestamptz) IS
+'Raises an error unless the range of time can hold an event.';
+
+CREATE FUNCTION token_ledger.replay(target text, from_time timestamptz,
+	to_time timestamptz, rate integer DEFAULT NULL)
+RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM token_ledger.check_time_range(from_time, to_time);
+	IF rate < 1 THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('invalid rate %s', rate),
+			HINT = 'It is a number of events a second; NULL: no limit.';
+	END IF;
+	RETURN token_ledger.request_job(target, 'replay', NULL, from_time,
+		to_time, rate);
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.replay FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.replay(text, timestamptz, timestamptz,
+	integer) IS
+'Requests that the events from a timestamp on and before another (NULL: no bound) are sent to a target again, at most rate a second: those that it has taken from the queue when the job begins, also those that start=now passed over, and no dead letters. A store that can be asked, or that keeps an event once, gets only what it lacks. Returns the number of the job.';
+
+-- What may have been sent stays: its outcome has to be found out.
+CREATE FUNCTION token_ledger.drop_job_events(job bigint)
+RETURNS void LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+	DELETE FROM token_ledger.job_event e
+	WHERE e.job_id = job AND NOT EXISTS (
+		SELECT FROM token_ledger.lane l
+		WHERE l.source = 'job' AND l.source_id = job
+			AND (e.xid, e.seq) <= (l.part_xid, l.part_seq));
+$$;
+REVOKE ALL ON FUNCTION token_ledger.drop_job_events FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.drop_job_events(bigint) IS
+'Forgets what a job that has ended has still to send, but for the part that is on its way.';
 
 CREATE FUNCTION token_ledger.cancel_job(job bigint)
 RETURNS boolean LANGUAGE plpgsql STRICT SECURITY DEFINER
@@ -1305,6 +1422,8 @@ BEGIN
 		END IF;
 		RETURN false;
 	END IF;
+	PERFORM token_ledger.drop_job_events(job)
+	FROM token_ledger.job j WHERE j.id = job AND j.state = 'cancelled';
 	PERFORM token_ledger.wake();
 	RETURN true;
 END
@@ -1353,6 +1472,9 @@ BEGIN
 	DELETE FROM token_ledger.lane l WHERE l.target_id = adopted.id;
 	DELETE FROM token_ledger.dead_letter d WHERE d.target_id = adopted.id;
 	DELETE FROM token_ledger.left_out o WHERE o.target_id = adopted.id;
+	DELETE FROM token_ledger.job_event e
+	USING token_ledger.job j
+	WHERE j.target_id = adopted.id AND e.job_id = j.id;
 	UPDATE token_ledger.job j
 	SET state = 'cancelled', finished_at = now(),
 		error = 'the request was made in the original of this database'
@@ -1361,7 +1483,7 @@ BEGIN
 	SET state = 'running', start_request = start,
 		window_from = NULL, window_to = NULL, window_to_at = NULL,
 		last_xid = NULL, last_seq = NULL, suspect_to = NULL,
-		skipped = 0, vanished = gone,
+		skipped_to = NULL, skipped = 0, vanished = gone,
 		cause = NULL, code = NULL, last_error = NULL, error_since = NULL
 	WHERE t.id = adopted.id;
 	PERFORM token_ledger.wake();
@@ -1462,6 +1584,7 @@ COMMENT ON FUNCTION token_ledger.pending(integer) IS
 CREATE VIEW token_ledger.totals AS
 	SELECT t.id AS target_id,
 		coalesce(l.forwarded, 0) AS forwarded,
+		coalesce(l.replayed, 0) AS replayed,
 		coalesce(l.filtered, 0) AS filtered,
 		coalesce(l.vanished, 0) + t.vanished AS vanished,
 		coalesce(l.in_flight, 0) AS in_flight,
@@ -1479,6 +1602,7 @@ CREATE VIEW token_ledger.totals AS
 		LEFT JOIN (
 			SELECT target_id,
 				sum(forwarded)::bigint AS forwarded,
+				sum(replayed)::bigint AS replayed,
 				sum(filtered)::bigint AS filtered,
 				sum(vanished)::bigint AS vanished,
 				sum(range_rows - done_rows)
@@ -1502,6 +1626,8 @@ COMMENT ON VIEW token_ledger.totals IS
 COMMENT ON COLUMN token_ledger.totals.target_id IS 'The target.';
 COMMENT ON COLUMN token_ledger.totals.forwarded IS
 'Events that the store has acknowledged.';
+COMMENT ON COLUMN token_ledger.totals.replayed IS
+'Events that jobs have sent again, however often.';
 COMMENT ON COLUMN token_ledger.totals.filtered IS
 'Events that the target''s filter left out.';
 COMMENT ON COLUMN token_ledger.totals.vanished IS
@@ -1533,6 +1659,7 @@ CREATE VIEW token_ledger.status AS
 		coalesce(s.discarded, 0) AS discarded,
 		coalesce(s.filtered, 0) AS filtered,
 		coalesce(t.skipped, 0) AS skipped,
+		coalesce(s.replayed, 0) AS replayed,
 		s.in_flight + s.pending AS lag_events,
 		CASE WHEN s.in_flight + s.pending = 0 THEN 0
 			WHEN isfinite(s.oldest) IS DISTINCT FROM false
@@ -1605,7 +1732,9 @@ COMMENT ON COLUMN token_ledger.status.discarded IS
 COMMENT ON COLUMN token_ledger.status.filtered IS
 'Events that the target''s filter left out.';
 COMMENT ON COLUMN token_ledger.status.skipped IS
-'Events that start=now has passed over.';
+'Events that start=now has passed over; a replay may have sent them since.';
+COMMENT ON COLUMN token_ledger.status.replayed IS
+'Events that jobs have sent again and the store has acknowledged, however often; not among those forwarded.';
 COMMENT ON COLUMN token_ledger.status.lag_events IS 'in_flight + pending.';
 COMMENT ON COLUMN token_ledger.status.lag_seconds IS
 'Age of the first event, in the order of the queue, that is not settled yet, by its timestamp; 0 if there is none, NULL if that is infinite.';
@@ -1645,6 +1774,7 @@ CREATE VIEW token_ledger.lanes AS
 		coalesce(l.range_rows, 0) AS range_rows,
 		coalesce(l.done_rows, 0) AS done_rows,
 		coalesce(l.forwarded, 0) AS forwarded,
+		coalesce(l.replayed, 0) AS replayed,
 		coalesce(l.dead, 0) AS dead,
 		coalesce(l.batches, 0) AS batches,
 		coalesce(l.retries, 0) AS retries,
@@ -1695,6 +1825,8 @@ COMMENT ON COLUMN token_ledger.lanes.done_rows IS
 'Those of them that are settled.';
 COMMENT ON COLUMN token_ledger.lanes.forwarded IS
 'Events that the store has acknowledged.';
+COMMENT ON COLUMN token_ledger.lanes.replayed IS
+'Events that jobs have sent again.';
 COMMENT ON COLUMN token_ledger.lanes.dead IS
 'Events set aside as dead letters.';
 COMMENT ON COLUMN token_ledger.lanes.batches IS
@@ -1714,10 +1846,15 @@ CREATE VIEW token_ledger.jobs AS
 		t.name AS target,
 		j.kind,
 		j.version,
+		j.from_time,
+		j.to_time,
+		j.rate,
 		CASE WHEN j.state = 'running' AND j.cancel_requested
 			THEN 'cancelling' ELSE j.state END AS state,
 		j.done,
 		j.total,
+		j.sent,
+		j.refused,
 		j.message,
 		j.code,
 		j.error,
@@ -1736,14 +1873,25 @@ COMMENT ON VIEW token_ledger.jobs IS
 'One row per job: what lane 0 of a target has been asked to do besides forwarding, and what became of it.';
 COMMENT ON COLUMN token_ledger.jobs.id IS 'Number of the job.';
 COMMENT ON COLUMN token_ledger.jobs.target IS 'Name of the target.';
-COMMENT ON COLUMN token_ledger.jobs.kind IS 'migrate or rollback.';
+COMMENT ON COLUMN token_ledger.jobs.kind IS 'migrate, rollback or replay.';
 COMMENT ON COLUMN token_ledger.jobs.version IS
-'The version to reach; NULL: the newest.';
+'Of migrate and rollback: the version to reach; NULL: the newest.';
+COMMENT ON COLUMN token_ledger.jobs.from_time IS
+'Of replay: events from this timestamp on; NULL: from the beginning.';
+COMMENT ON COLUMN token_ledger.jobs.to_time IS
+'Of replay: events before this timestamp; NULL: to the end.';
+COMMENT ON COLUMN token_ledger.jobs.rate IS
+'Of replay: events a second at most; NULL: no limit.';
 COMMENT ON COLUMN token_ledger.jobs.state IS
 'requested (no lane has begun), running, cancelling (after the step that it is at), done, failed or cancelled.';
-COMMENT ON COLUMN token_ledger.jobs.done IS 'Steps that are done.';
+COMMENT ON COLUMN token_ledger.jobs.done IS
+'Steps that are done; of replay, events.';
 COMMENT ON COLUMN token_ledger.jobs.total IS
-'Steps that there are; NULL: not known yet.';
+'Steps, or events, that there were when it began; NULL: not known yet.';
+COMMENT ON COLUMN token_ledger.jobs.sent IS
+'Events that it has sent and the store has acknowledged.';
+COMMENT ON COLUMN token_ledger.jobs.refused IS
+'Events that it has sent and the store has refused: they are no dead letters, and stay what they were.';
 COMMENT ON COLUMN token_ledger.jobs.message IS 'What it did last.';
 COMMENT ON COLUMN token_ledger.jobs.code IS 'The store''s code of the error.';
 COMMENT ON COLUMN token_ledger.jobs.error IS
@@ -1781,7 +1929,7 @@ COMMENT ON COLUMN token_ledger.accounting.ledger IS 'Events in the ledger.';
 COMMENT ON COLUMN token_ledger.accounting.retired IS
 'Events that the ledger no longer holds, without those that vanished before this target could send them.';
 COMMENT ON COLUMN token_ledger.accounting.skipped IS
-'Events that start=now has passed over.';
+'Events that start=now has passed over; a replay may have sent them since.';
 COMMENT ON COLUMN token_ledger.accounting.filtered IS
 'Events that the target''s filter left out.';
 COMMENT ON COLUMN token_ledger.accounting.forwarded IS

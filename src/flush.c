@@ -64,7 +64,8 @@ static const char beyond_sql[] =
 
 static const char claimed_sql[] =
 "SELECT pg_catalog.array_agg(" RANGE_KEY ") FROM token_ledger.lane"
-" WHERE target_id OPERATOR(pg_catalog.=) $1 AND source IS NOT NULL";
+" WHERE target_id OPERATOR(pg_catalog.=) $1"
+" AND source OPERATOR(pg_catalog.<>) 'job'";
 
 static const char unsettled_sql[] =
 "SELECT EXISTS (SELECT FROM token_ledger.lane"

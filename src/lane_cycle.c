@@ -34,6 +34,7 @@
 #define MAX_HELD_WITHOUT_EVIDENCE	100
 
 static void take_up_remote_changes(Lane *lane);
+static bool claim_in_turn(Lane *lane);
 static bool claim(Lane *lane);
 static bool may_claim(Lane *lane);
 static bool see_work(Lane *lane);
@@ -82,7 +83,7 @@ lane_cycle(Lane *lane)
 	if (lane->queue.halted)
 		return false;
 	take_up_remote_changes(lane);
-	if (lane_job(lane))
+	if (!lane->claim_first && lane_job(lane))
 		return true;
 	if (lane->retry_at > GetCurrentTimestamp())
 		return false;
@@ -90,7 +91,7 @@ lane_cycle(Lane *lane)
 		return false;
 	lane->look_first = false;
 	if (lane->phase == LANE_IDLE)
-		return claim(lane);
+		return claim_in_turn(lane);
 	if (!lane_target_ready(lane))
 		return false;
 	if (lane->phase == LANE_IDLE)
@@ -135,6 +136,16 @@ take_up_remote_changes(Lane *lane)
 	lane->inspected = false;
 	lane->retry_at = 0;
 	lane->look_first = lane->slot->lane == 0;	/* for status */
+}
+
+/* A job that sends has its turn after each claim, if there was one or not. */
+static bool
+claim_in_turn(Lane *lane)
+{
+	bool		others = lane->claim_first;
+
+	lane->claim_first = false;
+	return claim(lane) || others;
 }
 
 /* IDLE → CLAIMED */
@@ -630,7 +641,8 @@ retry_later(Lane *lane, const TlVerdict *verdict, TlOutcome outcome)
 static void
 part_finished(Lane *lane)
 {
-	if (lane->part->counts[ROW_SUSPECT] > 0 && !hold_suspects(lane))
+	if (lane->part->counts[ROW_SUSPECT] > 0 && !lane_sends_again(lane) &&
+		!hold_suspects(lane))
 	{
 		TlVerdict	verdict = {.struct_size = sizeof(TlVerdict)};
 
@@ -658,7 +670,10 @@ hold_suspects(Lane *lane)
 		MAX_HELD_WITHOUT_EVIDENCE;
 }
 
-/* Counts the fates into the settlement. */
+/*
+ * Counts the fates into the settlement.  What a job sends again has been
+ * settled before, so that nothing of it is held back.
+ */
 static void
 collect(Lane *lane)
 {
@@ -667,8 +682,11 @@ collect(Lane *lane)
 	Part	   *part = lane->part;
 
 	settlement->part_done = true;
-	settlement->forwarded = part->counts[ROW_LANDED];
-	settlement->bytes = settlement->forwarded > 0 ?
+	if (lane_sends_again(lane))
+		settlement->replayed = part->counts[ROW_LANDED];
+	else
+		settlement->forwarded = part->counts[ROW_LANDED];
+	settlement->bytes = part->counts[ROW_LANDED] > 0 ?
 		batch_bytes(lane->builder) : 0;
 	for (int32 row = 0; row < part->nrows; row++)
 	{
@@ -679,7 +697,7 @@ collect(Lane *lane)
 			settlement->last_event = *id;
 			count_left_out(lane, row);
 		}
-		else if (part->fates[row] == ROW_SUSPECT)
+		else if (part->fates[row] == ROW_SUSPECT && !lane_sends_again(lane))
 			settlement->held = lappend(settlement->held, copy_uuid(id));
 		else
 		{
@@ -701,7 +719,7 @@ count_left_out(Lane *lane, int32 row)
 	Settlement *settlement = &lane->settlement;
 	const uint64 *maps = batch_left_out(lane->builder);
 
-	if (maps == NULL)
+	if (maps == NULL || lane_sends_again(lane))
 		return;
 	settlement->choice = &lane->choice;
 	for (int i = 0; i < lane->choice.nleft_out; i++)
@@ -740,7 +758,8 @@ settle(Lane *lane)
 	Settlement *settlement = &lane->settlement;
 	Target	   *target = lane->target;
 	bool		held = settlement->held != NIL;
-	bool		more = lane->claim_was_full && !held &&
+	bool		again = lane_sends_again(lane);
+	bool		more = lane->claim_was_full && !held && !again &&
 		lane->slot->lane < target->lanes;
 	bool		make_room = more && lane_job_wanted(lane);
 
@@ -758,9 +777,11 @@ settle(Lane *lane)
 	take_turns(lane);
 	forget_part(lane);
 	lane->recovered = false;
-	lane->claim_was_full = make_room || (lane->queue.row.range.claimed &&
-									 lane->queue.row.range.rows >=
-									 target->claim_rows);
+	lane->claim_first = again && !queue->row.range.claimed;
+	if (!again)
+		lane->claim_was_full = make_room || (queue->row.range.claimed &&
+											 queue->row.range.rows >=
+											 target->claim_rows);
 	lane_set_phase(lane, lane->queue.row.range.claimed ?
 				   LANE_CLAIMED : LANE_IDLE);
 	if (!held)

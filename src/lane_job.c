@@ -34,15 +34,19 @@ typedef struct JobKind
 {
 	const char *name;
 	JobStepCB	step;
+
+	/* Can it do anything now?  Asked before anything is written. */
+	bool		(*ready) (Lane *lane, const QueueJob *job);
 } JobKind;
 
 static const JobKind kinds[] = {
-	{"migrate", lane_migrate},
-	{"rollback", lane_migrate}
+	{"migrate", lane_migrate, NULL},
+	{"rollback", lane_migrate, NULL},
+	{"replay", lane_replay, lane_replay_ready}
 };
 
 static bool may_look(Lane *lane);
-static bool is_due(const Lane *lane, const QueueJob *job);
+static bool is_due(Lane *lane, const QueueJob *job);
 static void attempt(Lane *lane, QueueJob *job);
 static JobResult run_step(Lane *lane, QueueJob *job, JobReport *report);
 static const JobKind *find_kind(const char *name);
@@ -93,10 +97,16 @@ may_look(Lane *lane)
 }
 
 static bool
-is_due(const Lane *lane, const QueueJob *job)
+is_due(Lane *lane, const QueueJob *job)
 {
-	return job->cancel || job->id != lane->job_tried ||
-		lane->job_retry_at <= GetCurrentTimestamp();
+	const JobKind *kind = find_kind(job->kind);
+
+	if (job->cancel)
+		return true;
+	if (job->id == lane->job_tried &&
+		lane->job_retry_at > GetCurrentTimestamp())
+		return false;
+	return kind == NULL || kind->ready == NULL || kind->ready(lane, job);
 }
 
 static void
@@ -113,6 +123,9 @@ attempt(Lane *lane, QueueJob *job)
 		case JOB_GOES_ON:
 			queue_job_goes_on(&lane->queue, job, report.message);
 			lane->jobs_at = 0;
+			break;
+		case JOB_SENDS:			/* not before its range is settled */
+			lane->jobs_at = lane->job_retry_at;
 			break;
 		case JOB_DONE:
 			end(lane, job, "done", &report);

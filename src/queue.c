@@ -36,8 +36,7 @@
 
 #include "compat.h"
 #include "lane_transaction.h"
-#include "queue.h"
-#include "queue_sql.h"
+#include "queue_internal.h"
 
 typedef struct Cursor			/* of the target's row */
 {
@@ -68,16 +67,13 @@ static bool read_cursor(Queue *queue, QueueStatement statement,
 						Cursor *cursor);
 static void move_cursor(Queue *queue, const Cursor *cursor, bool new_window);
 static Datum current_snapshot(void);
-static bool write_lane(Queue *queue, const LaneRow *row,
-					   const Settlement *settlement, int64 vanished);
 static void add_range(QueueArgs *args, const QueueRange *range);
 static void add_part(QueueArgs *args, const QueuePart *part);
 static void add_totals(QueueArgs *args, const Settlement *settlement,
-					   int64 vanished);
+					   int64 dead, int64 vanished);
 static void add_position(QueueArgs *args, bool valid, QueuePosition position);
 static Datum uuid_array(List *ids);
 static bool is_null_uuid(const pg_uuid_t *uuid);
-static void lane_key(Queue *queue, QueueArgs *args);
 static void target_key(Queue *queue, QueueArgs *args);
 
 bool
@@ -214,7 +210,9 @@ queue_read(Queue *queue, BatchBuilder *builder, const ColumnChoice *choice,
 	if (with_held && queue->row.held != NIL)
 		read_events(queue->row.held, builder, choice);
 	held = batch_taken(builder);
-	if (range->claimed)
+	if (range->claimed && range->job != 0)
+		read_job_events(range->job, range->done, upto, builder, choice);
+	else if (range->claimed)
 		read_window(range->from, range->to, range->done, upto, builder,
 					choice);
 	lane_commit();
@@ -328,13 +326,16 @@ settle_and_claim(Queue *queue, const Settlement *settlement, int32 claim_rows,
 
 	lane_begin();
 	apply_settlement(&row, settlement, queue->timeline, &vanished);
-	write_dead_letters(queue, settlement->dead);
+	if (queue->row.range.job == 0)
+		write_dead_letters(queue, settlement->dead);
 	write_left_out(queue, settlement);
 	if (claim_rows > 0 && !row.range.claimed)
 		claimed = claim_into(queue, &row, claim_rows, part_rows);
 	if (claimed || settlement->part_done ||
 		settlement->held != queue->row.held)
 		mine = write_lane(queue, &row, settlement, vanished);
+	if (mine && queue->row.range.job != 0 && settlement->part_done)
+		settle_job_part(queue, &queue->row, settlement);
 	if (!mine)
 	{
 		lane_abort();
@@ -355,7 +356,7 @@ copy_lane_row(LaneRow *row, MemoryContext mcxt)
 	List	   *held = NIL;
 	ListCell   *lc;
 
-	if (row->range.claimed)
+	if (row->range.claimed && row->range.job == 0)
 	{
 		row->range.from = datumCopy(row->range.from, false, -1);
 		row->range.to = datumCopy(row->range.to, false, -1);
@@ -453,6 +454,7 @@ set_range(LaneRow *row, const Cursor *cursor, QueuePosition first,
 	QueueRange *range = &row->range;
 
 	range->claimed = true;
+	range->job = 0;
 	range->from = cursor->from;
 	range->to = cursor->to;
 	range->first = range->done = first;
@@ -509,7 +511,8 @@ apply_settlement(LaneRow *row, const Settlement *settlement, int32 timeline,
 		if (range->done.xid == range->last.xid &&
 			range->done.seq == range->last.seq)
 		{
-			*vanished += range->rows - range->done_rows;
+			if (range->job == 0)
+				*vanished += range->rows - range->done_rows;
 			memset(range, 0, sizeof(*range));
 		}
 	}
@@ -610,7 +613,7 @@ current_snapshot(void)
 }
 
 /* false: another process has taken the lane over. */
-static bool
+bool
 write_lane(Queue *queue, const LaneRow *row, const Settlement *settlement,
 		   int64 vanished)
 {
@@ -629,7 +632,8 @@ write_lane(Queue *queue, const LaneRow *row, const Settlement *settlement,
 		arg_add(&args, PointerGetDatum(row->state));
 	arg_add(&args, Int32GetDatum(row->state_timeline));
 	arg_add(&args, BoolGetDatum(row->held_suspect));
-	add_totals(&args, settlement, vanished);
+	add_totals(&args, settlement, queue->row.range.job != 0 ? 0 :
+			   list_length(settlement->dead), vanished);
 	if (is_null_uuid(&settlement->last_event))
 		arg_add_null(&args);
 	else
@@ -640,15 +644,15 @@ write_lane(Queue *queue, const LaneRow *row, const Settlement *settlement,
 static void
 add_range(QueueArgs *args, const QueueRange *range)
 {
-	if (range->claimed)
+	arg_add_text(args, !range->claimed ? NULL :
+				 range->job != 0 ? "job" : "window");
+	if (range->claimed && range->job == 0)
 	{
-		arg_add_text(args, "window");
 		arg_add(args, range->from);
 		arg_add(args, range->to);
 	}
 	else
 	{
-		arg_add_null(args);
 		arg_add_null(args);
 		arg_add_null(args);
 	}
@@ -679,11 +683,12 @@ add_part(QueueArgs *args, const QueuePart *part)
 }
 
 static void
-add_totals(QueueArgs *args, const Settlement *settlement, int64 vanished)
+add_totals(QueueArgs *args, const Settlement *settlement, int64 dead,
+		   int64 vanished)
 {
 	arg_add(args, Int64GetDatum(settlement->forwarded));
 	arg_add(args, Int64GetDatum(settlement->rows_new));
-	arg_add(args, Int64GetDatum(list_length(settlement->dead)));
+	arg_add(args, Int64GetDatum(dead));
 	arg_add(args, Int64GetDatum(vanished));
 	arg_add(args, Int64GetDatum(settlement->batches));
 	arg_add(args, Int64GetDatum(settlement->bytes));
@@ -729,7 +734,7 @@ is_null_uuid(const pg_uuid_t *uuid)
 }
 
 /* The first arguments of a statement on the lane's row, a TID foremost. */
-static void
+void
 lane_key(Queue *queue, QueueArgs *args)
 {
 	arg_add_null(args);

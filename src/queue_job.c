@@ -99,7 +99,10 @@ queue_end_job(Queue *queue, const QueueJob *job, const char *state,
 	arg_add_text(&args, message);
 	arg_add_text(&args, verdict && verdict->code[0] ? verdict->code : NULL);
 	arg_add_text(&args, verdict ? verdict->message : NULL);
-	run(Q_END_JOB, &args);
+	queue_run(Q_END_JOB, &args);
+	memset(&args, 0, sizeof(args));
+	arg_add(&args, Int64GetDatum(job->id));
+	run(Q_DROP_JOB_EVENTS, &args);
 }
 
 void

@@ -284,6 +284,7 @@ read_range(QueueRange *range)
 	range->claimed = !isnull;
 	if (!range->claimed)
 		return;
+	range->job = queue_int64(27, 0);
 	range->from = queue_snapshot(4, &isnull);
 	range->to = queue_snapshot(5, &isnull);
 	range->first = read_position(6);

@@ -31,6 +31,24 @@
 	" AND epoch OPERATOR(pg_catalog.=) $3)"
 #define OUR_JOB		"id OPERATOR(pg_catalog.=) $4" \
 	" AND state OPERATOR(pg_catalog.=) 'running' AND " OUR_LANE
+#define OF_OUR_JOB	"job_id OPERATOR(pg_catalog.=) $4"
+#define RANGE_KEY	"pg_catalog.format('%s %s %s %s', lane, range_from," \
+	" first_xid, first_seq)"
+
+/* What replay sends again: of that time, claimed before, and not refused. */
+#define OF_TIME(from, to) \
+	"\"timestamp\" OPERATOR(pg_catalog.>=) " from \
+	" AND (\"timestamp\" OPERATOR(pg_catalog.<) " to \
+	" OR " to " OPERATOR(pg_catalog.=) 'infinity')"
+#define CLAIMED_BY(from, to, xid, seq) \
+	"pg_catalog.pg_visible_in_snapshot(ingest_xid, " to ")" \
+	" AND (pg_catalog.pg_visible_in_snapshot(ingest_xid, " from ")" \
+	" OR (ingest_xid, ingest_seq) OPERATOR(pg_catalog.<=) (" xid ", " seq "))"
+#define NO_DEAD_LETTER(event_id) \
+	"NOT EXISTS (SELECT FROM token_ledger.dead_letter d" \
+	" WHERE d.target_id OPERATOR(pg_catalog.=) $1" \
+	" AND d.event_id OPERATOR(pg_catalog.=) " event_id ")"
+
 #define BY_TID		"ctid OPERATOR(pg_catalog.=) $1 AND "
 #define BY_KEY		"$1 IS NOT NULL AND "
 
@@ -163,6 +181,7 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 		"UPDATE token_ledger.target SET window_from = $2, window_to = $2,"
 		" window_to_at = pg_catalog.now(), last_xid = '0', last_seq = -1,"
 		" skipped = skipped + $3, timeline = $4,"
+		" skipped_to = CASE WHEN $3 OPERATOR(pg_catalog.>) 0 THEN $2 END,"
 		" suspect_to = COALESCE($5, suspect_to), start_request = NULL"
 		" WHERE id OPERATOR(pg_catalog.=) $1", NULL, NULL, 5,
 	{INT4OID, PG_SNAPSHOTOID, INT8OID, INT4OID, PG_SNAPSHOTOID}},
@@ -179,7 +198,8 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 		" AND lane OPERATOR(pg_catalog.=) $2 RETURNING epoch",
 	NULL, NULL, 2, {INT4OID, INT2OID}},
 	[Q_READ_LANE] = {
-		"SELECT ctid, epoch, " LANE_COLUMNS " FROM token_ledger.lane"
+		"SELECT ctid, epoch, " LANE_COLUMNS ", CASE source WHEN 'job'"
+		" THEN source_id END FROM token_ledger.lane"
 		" WHERE target_id OPERATOR(pg_catalog.=) $1"
 		" AND lane OPERATOR(pg_catalog.=) $2", NULL, NULL, 2,
 	{INT4OID, INT2OID}},
@@ -233,6 +253,97 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 		" WHERE " OUR_JOB, NULL, NULL, 10,
 		{INT4OID, INT2OID, INT8OID, INT8OID, TEXTOID, INT8OID, INT8OID,
 	TEXTOID, TEXTOID, TEXTOID}},
+	[Q_REPLAY_STATE] = {
+		"SELECT j.horizon_to IS NOT NULL, j.from_time, j.to_time, j.rate,"
+		" j.at_xid, j.at_seq, j.end_xid, j.sent, j.refused, j.refusal,"
+		" t.paused, EXISTS (SELECT FROM token_ledger.lane l"
+		" WHERE l.target_id OPERATOR(pg_catalog.=) $1"
+		" AND l.source OPERATOR(pg_catalog.=) 'window' AND " RANGE_KEY
+		" OPERATOR(pg_catalog.=) ANY (j.waits_for))"
+		" FROM token_ledger.job j JOIN token_ledger.target t"
+		" ON t.id OPERATOR(pg_catalog.=) j.target_id"
+		" WHERE t.id OPERATOR(pg_catalog.=) $1"
+		" AND j.id OPERATOR(pg_catalog.=) $2", NULL, NULL, 2,
+	{INT4OID, INT8OID}},
+	[Q_REPLAY_EXTENT] = {
+		"SELECT t.window_from, t.window_to, t.last_xid, t.last_seq,"
+		" (SELECT pg_catalog.array_agg(" RANGE_KEY ")"
+		" FROM token_ledger.lane l WHERE l.target_id OPERATOR(pg_catalog.=)"
+		" $1 AND l.source OPERATOR(pg_catalog.=) 'window'),"
+		" e.events, e.first, e.last FROM token_ledger.target t,"
+		" LATERAL (SELECT pg_catalog.count(*) AS events,"
+		" pg_catalog.min(x::pg_catalog.text::pg_catalog.int8) AS first,"
+		" pg_catalog.max(x::pg_catalog.text::pg_catalog.int8) AS last"
+		" FROM (SELECT ingest_xid AS x"
+		" FROM ONLY token_ledger.token_ledger_events q WHERE "
+		OF_TIME("$2", "$3") " AND "
+		CLAIMED_BY("t.window_from", "t.window_to", "t.last_xid", "t.last_seq")
+		" AND " NO_DEAD_LETTER("q.event_id") ") AS c) AS e"
+		" WHERE t.id OPERATOR(pg_catalog.=) $1", NULL, NULL, 3,
+	{INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}},
+	[Q_REPLAY_BEGIN] = {
+		"UPDATE token_ledger.job SET horizon_from = $5, horizon_to = $6,"
+		" horizon_xid = $7, horizon_seq = $8, waits_for = $9, total = $10,"
+		" at_xid = $11, at_seq = -1, end_xid = $12, attempts = 0 WHERE "
+		OUR_JOB, NULL, NULL, 12,
+		{INT4OID, INT2OID, INT8OID, INT8OID, PG_SNAPSHOTOID, PG_SNAPSHOTOID,
+	XID8OID, INT8OID, TEXTARRAYOID, INT8OID, XID8OID, XID8OID}},
+	[Q_REPLAY_FILL] = {
+		"WITH page AS MATERIALIZED (SELECT ingest_xid, ingest_seq, event_id,"
+		" \"timestamp\" FROM ONLY token_ledger.token_ledger_events"
+		" WHERE ingest_xid OPERATOR(pg_catalog.<=) $7"
+		" AND (ingest_xid, ingest_seq) OPERATOR(pg_catalog.>) ($5, $6)"
+		" ORDER BY ingest_xid, ingest_seq LIMIT $8),"
+		" chosen AS (INSERT INTO token_ledger.job_event (job_id, xid, seq)"
+		" SELECT j.id, ingest_xid, ingest_seq"
+		" FROM token_ledger.job j, page p"
+		" WHERE j.id OPERATOR(pg_catalog.=) $4 AND "
+		OF_TIME("COALESCE(j.from_time, '-infinity')",
+				"COALESCE(j.to_time, 'infinity')") " AND "
+		CLAIMED_BY("j.horizon_from", "j.horizon_to", "j.horizon_xid",
+				   "j.horizon_seq")
+		" AND " NO_DEAD_LETTER("p.event_id")
+		" AND p.event_id OPERATOR(pg_catalog.<>) ALL (ARRAY("
+		" SELECT pg_catalog.unnest(held) FROM token_ledger.lane"
+		" WHERE target_id OPERATOR(pg_catalog.=) $1)) RETURNING 1)"
+		" SELECT ingest_xid, ingest_seq, (SELECT pg_catalog.count(*)"
+		" FROM page), (SELECT pg_catalog.count(*) FROM chosen)"
+		" FROM page WHERE " OUR_LANE
+		" ORDER BY ingest_xid DESC, ingest_seq DESC LIMIT 1", NULL, NULL, 8,
+		{INT4OID, INT2OID, INT8OID, INT8OID, XID8OID, INT8OID, XID8OID,
+	INT8OID}},
+	[Q_REPLAY_PROGRESS] = {
+		"UPDATE token_ledger.job SET at_xid = $5, at_seq = $6, attempts = 0"
+		" WHERE " OUR_JOB " RETURNING id", NULL, NULL, 6,
+	{INT4OID, INT2OID, INT8OID, INT8OID, XID8OID, INT8OID}},
+	[Q_JOB_NEXT] = {
+		"SELECT n, xid, seq FROM (SELECT pg_catalog.row_number() OVER (ORDER"
+		" BY xid, seq) AS n, xid, seq FROM token_ledger.job_event WHERE "
+		OF_OUR_JOB " AND EXISTS (SELECT FROM token_ledger.job WHERE " OUR_JOB
+		") ORDER BY xid, seq LIMIT $5) AS next"
+		" ORDER BY n DESC LIMIT 1", NULL, NULL, 5,
+	{INT4OID, INT2OID, INT8OID, INT8OID, INT8OID}},
+	[Q_JOB_RANGE] = {
+		"UPDATE token_ledger.lane SET source_id = $5 WHERE ",
+		LANE_KEY, " RETURNING ctid", 5,
+	{TIDOID, INT4OID, INT2OID, INT8OID, INT8OID}},
+	[Q_JOB_SENT] = {
+		"UPDATE token_ledger.lane SET replayed = replayed + $5 WHERE ",
+		LANE_KEY, " RETURNING ctid", 5,
+	{TIDOID, INT4OID, INT2OID, INT8OID, INT8OID}},
+	[Q_JOB_EVENTS_SENT] = {
+		"WITH sent AS (DELETE FROM token_ledger.job_event"
+		" WHERE job_id OPERATOR(pg_catalog.=) $1"
+		" AND (xid, seq) OPERATOR(pg_catalog.<=) ($2, $3) RETURNING 1)"
+		" UPDATE token_ledger.job SET attempts = 0,"
+		" done = done + CASE kind WHEN 'replay' THEN"
+		" (SELECT pg_catalog.count(*) FROM sent) ELSE 0 END,"
+		" sent = sent + $4, refused = refused + $5,"
+		" refusal = COALESCE($6, refusal)"
+		" WHERE id OPERATOR(pg_catalog.=) $1", NULL, NULL, 6,
+	{INT8OID, XID8OID, INT8OID, INT8OID, INT8OID, TEXTOID}},
+	[Q_DROP_JOB_EVENTS] = {
+	"SELECT token_ledger.drop_job_events($1)", NULL, NULL, 1, {INT8OID}},
 	[Q_REQUEST_MIGRATION] = {
 		"INSERT INTO token_ledger.job (target_id, kind)"
 		" SELECT $1, 'migrate' WHERE " OUR_LANE

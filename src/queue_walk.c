@@ -39,10 +39,26 @@
 	" AND pg_catalog.pg_visible_in_snapshot(ingest_xid, $6)" \
 	" ORDER BY ingest_xid, ingest_seq LIMIT $7"
 
+/* LATERAL and OFFSET 0: one look-up for each, whatever the planner thinks. */
+#define JOB_QUALS \
+	" FROM token_ledger.job_event, LATERAL (SELECT *" \
+	" FROM ONLY token_ledger.token_ledger_events" \
+	" WHERE ingest_xid OPERATOR(pg_catalog.=) xid" \
+	" AND ingest_seq OPERATOR(pg_catalog.=) seq OFFSET 0) AS event" \
+	" WHERE job_id OPERATOR(pg_catalog.=) $1" \
+	" AND (xid, seq) OPERATOR(pg_catalog.>) ($2, $3)" \
+	" AND (xid, seq) OPERATOR(pg_catalog.<=) ($4, $5)" \
+	" ORDER BY xid, seq"
+
+#define JOB_NARGS		5
+
 #define WINDOW_NARGS	7
 
 static Oid	window_types[WINDOW_NARGS] = {XID8OID, XID8OID, INT8OID, XID8OID,
 INT8OID, PG_SNAPSHOTOID, INT8OID};
+
+static Oid	job_types[JOB_NARGS] = {INT8OID, XID8OID, INT8OID, XID8OID,
+INT8OID};
 
 typedef struct WalkReceiver
 {
@@ -70,6 +86,7 @@ typedef struct Stretches
 static SPIPlanPtr walk_plan = NULL;
 static SPIPlanPtr read_plan = NULL;
 static SPIPlanPtr read_events_plan = NULL;
+static SPIPlanPtr read_job_plan = NULL;
 
 static void begin_stretches(Stretches *stretches, Datum from, Datum to,
 							const WindowSnapshot *previous,
@@ -147,6 +164,26 @@ read_window(Datum from, Datum to, QueuePosition after, QueuePosition upto,
 					batch_receiver(builder));
 }
 
+/* Appends what the job has still to send in (after, upto]. */
+void
+read_job_events(int64 job, QueuePosition after, QueuePosition upto,
+				BatchBuilder *builder, const ColumnChoice *choice)
+{
+	Datum		values[JOB_NARGS];
+
+	if (read_job_plan == NULL)
+		read_job_plan = prepare(psprintf("SELECT %s" JOB_QUALS,
+										 column_list(choice)),
+								JOB_NARGS, job_types);
+	values[0] = Int64GetDatum(job);
+	values[1] = UInt64GetDatum(after.xid);
+	values[2] = Int64GetDatum(after.seq);
+	values[3] = UInt64GetDatum(upto.xid);
+	values[4] = Int64GetDatum(upto.seq);
+	execute(read_job_plan, JOB_NARGS, job_types, values,
+			batch_receiver(builder));
+}
+
 /* Appends events by their ids. */
 void
 read_events(List *event_ids, BatchBuilder *builder,
@@ -180,7 +217,9 @@ forget_read_plans(void)
 		SPI_freeplan(read_plan);
 	if (read_events_plan != NULL)
 		SPI_freeplan(read_events_plan);
-	read_plan = read_events_plan = NULL;
+	if (read_job_plan != NULL)
+		SPI_freeplan(read_job_plan);
+	read_plan = read_events_plan = read_job_plan = NULL;
 }
 
 static void

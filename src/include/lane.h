@@ -64,6 +64,8 @@ typedef struct Lane
 	int64		job_tried;		/* the last one */
 	TimestampTz job_retry_at;	/* it is not tried before */
 	const TlMigration *job_step;	/* that it has applied last */
+	bool		claim_first;	/* a job's range is settled: now the cursor's
+								 * has its turn */
 	uint32		remote_changes; /* of lane->shared, as far as taken up */
 
 	/* What has been reported. */
@@ -84,6 +86,7 @@ extern void lane_restart_range(Lane *lane);
 typedef enum JobResult
 {
 	JOB_GOES_ON,				/* there is another step */
+	JOB_SENDS,					/* it has claimed a range */
 	JOB_DONE,
 	JOB_AGAIN,					/* the step has failed for now */
 	JOB_FAILED,
@@ -104,6 +107,10 @@ typedef JobResult (*JobStepCB) (Lane *lane, QueueJob *job, JobReport *report);
 extern bool lane_job(Lane *lane);	/* false: nothing to do for now */
 extern bool lane_job_wanted(const Lane *lane);
 
+/* lane_replay.c */
+extern bool lane_replay_ready(Lane *lane, const QueueJob *job);
+extern JobResult lane_replay(Lane *lane, QueueJob *job, JobReport *report);
+
 /* lane_migrate.c */
 extern JobResult lane_migrate(Lane *lane, QueueJob *job, JobReport *report);
 
@@ -123,5 +130,12 @@ extern void lane_failed_config(Lane *lane, TlCause cause,
 extern void lane_succeeded(Lane *lane);
 extern TimestampTz lane_back_off(const Lane *lane, int32 failures,
 								 int32 wish_ms);
+
+/* Is the range one that a job sends again? */
+static inline bool
+lane_sends_again(const Lane *lane)
+{
+	return lane->queue.row.range.job != 0;
+}
 
 #endif							/* TL_LANE_H */

@@ -18,6 +18,8 @@
 typedef struct QueueRange
 {
 	bool		claimed;
+	int64		job;			/* it sends the range again, which is of
+								 * job_event and has no snapshots; 0: none */
 	Datum		from;			/* pg_snapshot */
 	Datum		to;
 	QueuePosition first;		/* exclusive */
@@ -97,6 +99,7 @@ typedef struct Settlement
 	int32		taken;			/* events of the range the part took */
 	int32		held_gone;		/* held events that the ledger has no more */
 	int64		forwarded;
+	int64		replayed;		/* instead, where a job sends again */
 	int64		rows_new;
 	int64		batches;
 	int64		bytes;
@@ -225,6 +228,39 @@ extern void queue_end_job(Queue *queue, const QueueJob *job,
 						  const char *state, const char *message,
 						  const TlVerdict *verdict);
 
+/* How far a replay has come. */
+typedef struct QueueReplay
+{
+	bool		begun;			/* what is to be sent has been fixed */
+	bool		paused;			/* its target is */
+	bool		waits;			/* for ranges claimed before it began */
+	TimestampTz from;			/* DT_NOBEGIN, DT_NOEND: no bound */
+	TimestampTz to;
+	int32		rate;			/* events a second; 0: no limit */
+	QueuePosition at;			/* the queue has been searched up to here */
+	uint64		end;			/* last transaction of interest */
+	int64		sent;
+	int64		refused;
+	const char *refusal;		/* in the current memory context */
+} QueueReplay;
+
+/* false: there is no such job any more.  Writes nothing. */
+extern bool queue_find_replay(Queue *queue, int64 job, QueueReplay *replay);
+
+/* Fixes what is to be sent; false: lost, or no longer running. */
+extern bool queue_begin_replay(Queue *queue, QueueJob *job,
+							   const QueueReplay *replay);
+
+/*
+ * Searches some of the queue for what is to be sent; false: lost, or no
+ * longer running.  *more: there is more to search.
+ */
+extern bool queue_search_replay(Queue *queue, const QueueJob *job,
+								QueueReplay *replay, bool *more);
+
+/* Claims at most rows events that the job has to send; false: none. */
+extern bool queue_claim_job(Queue *queue, const QueueJob *job, int32 rows);
+
 /* Of the table to the newest version, unless one is open. */
 extern void queue_request_migration(Queue *queue);
 
@@ -248,6 +284,9 @@ extern void walk_window(Datum from, Datum to, const WindowSnapshot *previous,
 extern void read_window(Datum from, Datum to, QueuePosition after,
 						QueuePosition upto, BatchBuilder *builder,
 						const ColumnChoice *choice);
+extern void read_job_events(int64 job, QueuePosition after,
+							QueuePosition upto, BatchBuilder *builder,
+							const ColumnChoice *choice);
 extern void read_events(List *event_ids, BatchBuilder *builder,
 						const ColumnChoice *choice);
 extern void forget_read_plans(void);

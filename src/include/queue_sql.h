@@ -40,6 +40,16 @@ typedef enum QueueStatement
 	Q_JOB_GOES_ON,
 	Q_JOB_TROUBLE,
 	Q_END_JOB,
+	Q_REPLAY_STATE,
+	Q_REPLAY_EXTENT,
+	Q_REPLAY_BEGIN,
+	Q_REPLAY_FILL,
+	Q_REPLAY_PROGRESS,
+	Q_JOB_NEXT,
+	Q_JOB_RANGE,
+	Q_JOB_SENT,
+	Q_JOB_EVENTS_SENT,
+	Q_DROP_JOB_EVENTS,
 	Q_REQUEST_MIGRATION,
 	Q_IS_MIGRATING,
 	Q_SNAPSHOT,
@@ -49,8 +59,8 @@ typedef enum QueueStatement
 
 typedef struct QueueArgs
 {
-	Datum		values[40];
-	char		nulls[41];
+	Datum		values[48];
+	char		nulls[49];
 	int			n;
 } QueueArgs;
 
