@@ -95,8 +95,8 @@ registry_init(void)
 static const TlCore *
 register_backend(const TlBackend *backend)
 {
-	char	   *wrong = backend == NULL ?
-		pstrdup("it has no table of callbacks") : validate(backend);
+	const char *wrong = backend == NULL ?
+		"it has no table of callbacks" : validate(backend);
 
 	if (wrong != NULL)
 		ereport(WARNING,
@@ -263,8 +263,8 @@ use_backend(const char *scheme, const char *library,
 			const TlBackend *backend, void *handle, char **error, char **hint)
 {
 	RegistryEntry *other;
-	char	   *wrong = backend == NULL ?
-		pstrdup("it has no table of callbacks") : validate(backend);
+	const char *wrong = backend == NULL ?
+		"it has no table of callbacks" : validate(backend);
 
 	if (wrong != NULL)
 	{

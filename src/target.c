@@ -200,11 +200,12 @@ resolve_core(Target *target)
 static AutoMigrate
 auto_migrate_value(const char *text)
 {
-	AutoMigrate value = AUTO_MIGRATE_OFF;
+	int			value = 0;
 
-	while (strcmp(auto_migrate_values[value], text) != 0)
+	while (auto_migrate_values[value] != NULL &&
+		   strcmp(auto_migrate_values[value], text) != 0)
 		value++;
-	return value;
+	return (AutoMigrate) value;
 }
 
 /* A bound that the URL does not give yields to the one that it gives. */

@@ -159,7 +159,7 @@ static void
 number_rows(Dictionary *dictionary, const TlColumn *column, int32 nrows,
 			bool nullable, uint32 *numbers)
 {
-	const char *last = NULL;
+	const char *last = "";
 	int32		last_len = -1;
 	uint32		last_number = 0;
 
