@@ -1,4 +1,6 @@
-# What is done to the processes, drawn by lot.
+# What is done to the ledger's processes, its wires, its disk and its settings,
+# drawn by lot, together with what Torture/Targets does to the stores and what
+# Torture/Operations does in the ledger.
 package Torture::Faults;
 
 use strict;
@@ -6,43 +8,64 @@ use warnings FATAL => 'all';
 
 use Time::HiRes qw(time usleep);	# sleep-ok: for the moments between faults
 
-# Weight, name, and whether processes are killed by it.
+use Torture::Operations;
+use Torture::Writer;
+
+# How long every target has for settling something when all is well again.
+our $RECOVER_SECONDS = 120;
+
+# So many of the faults are looked at to their end, before the next one.
+our $RESTS = 0.07;
+
+# Weight, name, whether processes are killed by it, and a method, which returns
+# whether there was anything to do it to.
 my @faults = (
-	[ 14, 'kill lane', 1 ],
-	[ 3, 'kill launcher', 1 ],
-	[ 6, 'kill client', 1 ],
-	[ 2, 'kill any process', 1 ],
-	[ 4, 'kill server', 1 ],
-	[ 2, 'immediate restart', 1 ],
-	[ 1, 'fast restart', 0 ],
-	[ 14, 'end lane', 0 ],
-	[ 1, 'end launcher', 0 ],
-	[ 10, 'end store session', 0 ],
-	[ 7, 'kill store session', 1 ],
-	[ 3, 'kill store server', 1 ],
-	[ 4, 'stall store session', 0 ],
-	[ 4, 'change settings', 0 ],
-	[ 2, 'reload storm', 0 ],
-	[ 1, 'too few workers', 0 ],
-	[ 2, 'fill disk', 0 ],
-	[ 8, 'cut wire', 0 ],
-	[ 3, 'refuse connections', 0 ],
-	[ 2, 'let wire hang', 0 ],
-	[ 2, 'slow down wire', 0 ],
-	[ 3, 'pause', 0 ]);
+	[ 14, 'kill lane', 1, '_kill_lane' ],
+	[ 3, 'kill launcher', 1, '_kill_launcher' ],
+	[ 6, 'kill client', 1, '_kill_client' ],
+	[ 2, 'kill any process', 1, '_kill_any' ],
+	[ 4, 'kill server', 1, '_kill_server' ],
+	[ 2, 'immediate restart', 1, '_restart_at_once' ],
+	[ 1, 'fast restart', 0, '_restart_fast' ],
+	[ 14, 'end lane', 0, '_end_lane' ],
+	[ 1, 'end launcher', 0, '_end_launcher' ],
+	[ 4, 'change settings', 0, '_change_settings' ],
+	[ 2, 'reload storm', 0, '_storm' ],
+	[ 1, 'too few workers', 0, '_want_many_lanes' ],
+	[ 2, 'fill disk', 0, '_fill_disk' ],
+	[ 8, 'cut wire', 0, '_cut_wire' ],
+	[ 3, 'refuse connections', 0, '_refuse' ],
+	[ 2, 'let wire hang', 0, '_hang' ],
+	[ 2, 'slow down wire', 0, '_drip' ]);
 
 sub new
 {
 	my ($class, $ledger) = @_;
-
-	return bless {
+	my $self = bless {
 		ledger => $ledger,
+		server => $ledger->{server},
 		kills => 0,
 		count => {},
-		stalled => [],
+		worst => [ 0, 'nothing' ],
+		recoveries => 0,
 		wrong => [],
 		begun => time
 	}, $class;
+
+	$self->{faults} = [
+		(map { $self->_own($_) } @faults),
+		(map { $_->faults } $ledger->stores),
+		Torture::Operations::of($ledger)
+	];
+	return $self;
+}
+
+sub _own
+{
+	my ($self, $fault) = @_;
+	my ($weight, $name, $kills, $method) = @$fault;
+
+	return [ $weight, $name, $kills, sub { $self->$method } ];
 }
 
 # Until so many processes were killed, or the time is over (0: never).
@@ -54,29 +77,81 @@ sub cause
 	while ($self->{kills} < $kills
 		&& (!$seconds || time - $self->{begun} < $seconds))
 	{
-		my $fault = _draw();
-		my $done = $self->_cause_one($fault->[1]);
+		my (undef, $name, $killing, $do) = @{ $self->_draw };
+		my $begun = time;
+		my $done = $do->();
 
-		$self->{count}{ $fault->[1] }++ if $done;
-		$self->{kills}++ if $done && $fault->[2];
-		$self->_pass_time($done && $fault->[2]);
+		$self->{count}{$name}++ if $done;
+		$self->{kills}++ if $done && $killing;
+		if ($done && rand() < $RESTS)
+		{
+			$self->_recover($name, $killing ? $begun : time);
+		}
+		else
+		{
+			$self->_pass_time($done && $killing);
+		}
 		$self->_check_identity if ++$n % 10 == 0;
 	}
 	return;
+}
+
+# Everything is made well, and the time is taken from the fault, or where it
+# lasts from its end, until every target has settled a batch.
+sub _recover
+{
+	my ($self, $name, $begun) = @_;
+	my $server = $self->{server};
+
+	$self->_make_well;
+	my %before = $self->_forwarded;
+	my @late = keys %before;
+
+	$self->{recoveries}++;
+	until (@late == 0)
+	{
+		$server->query('app', "INSERT INTO $Torture::Writer::EVENTS"
+			  . " (provider, model) VALUES ('provider', 'well')");
+		my %now = $self->_forwarded;
+
+		@late = grep { ($now{$_} // 0) <= $before{$_} } @late;
+		last if time - $begun > $RECOVER_SECONDS;
+	}
+	push @{ $self->{wrong} },
+	  "$RECOVER_SECONDS s after \"$name\" these had settled nothing: @late"
+	  if @late;
+	$self->{worst} = [ time - $begun, $name ]
+	  if time - $begun > $self->{worst}[0];
+	return;
+}
+
+sub _make_well
+{
+	my ($self) = @_;
+
+	$self->{ledger}->relent;
+	$self->{ledger}->await;
+	$self->_change_settings;
+	Torture::Operations::undo($self->{ledger});
+	return;
+}
+
+sub _forwarded
+{
+	my ($self) = @_;
+	my $counts = $self->{server}->query('app',
+		'SELECT target, forwarded FROM token_ledger.status');
+
+	return map { split /\|/ } split /\n/, $counts // '';
 }
 
 # Undoes what would keep the lanes from catching up.
 sub end
 {
 	my ($self) = @_;
-	my $server = $self->{ledger}{server};
+	my $server = $self->{server};
 
-	$self->_relent;
-	$server->configure('torture.conf', $self->{ledger}->settings, '>');
-	$_->await foreach $self->{ledger}->servers;
-	$server->reload;
-	$server->query('app', "SELECT token_ledger.resume('$_')")
-	  foreach $self->{ledger}->targets;
+	$self->_make_well;
 	foreach my $name (split /\n/,
 		$server->query('app', 'SELECT gid FROM pg_prepared_xacts') // '')
 	{
@@ -116,17 +191,26 @@ sub wrong
 	return @{ $self->{wrong} };
 }
 
+# The longest recovery in seconds, and from what; and how many there were.
+sub worst { my ($self) = @_; return @{ $self->{worst} } }
+
+sub recoveries { my ($self) = @_; return $self->{recoveries} }
+
+# How often each was done, by name.
+sub counts { my ($self) = @_; return %{ $self->{count} } }
+
 sub _draw
 {
+	my ($self) = @_;
 	my $lot = 0;
 
-	$lot += $_->[0] foreach @faults;
+	$lot += $_->[0] foreach @{ $self->{faults} };
 	$lot = rand $lot;
-	foreach my $fault (@faults)
+	foreach my $fault (@{ $self->{faults} })
 	{
 		return $fault if ($lot -= $fault->[0]) < 0;
 	}
-	return $faults[0];
+	return $self->{faults}[0];
 }
 
 # Mostly long enough for the lanes to work, now and then not even for the
@@ -135,109 +219,79 @@ sub _pass_time
 {
 	my ($self, $killed) = @_;
 
-	if ($killed && rand() < 0.9)
-	{
-		$_->await foreach $self->{ledger}->servers;
-	}
+	$self->{ledger}->await if $killed && rand() < 0.9;
 	usleep(1000 * int(rand() ** 2 * 800));	# sleep-ok: the moment of a fault
-	$self->_relent if rand() < 0.4;
+	$self->{ledger}->relent if rand() < 0.4;
 	return;
 }
 
-# Returns whether there was anything to do it to.
-sub _cause_one
+sub _kill_lane
 {
-	my ($self, $what) = @_;
-	my ($server, $remote) = $self->{ledger}->servers;
-	my %do = (
-		'kill lane' => sub { _signal($server, 'KILL', qr/^tokenledger lane/) },
-		'end lane' => sub { _signal($server, 'TERM', qr/^tokenledger lane/) },
-		'kill launcher' =>
-		  sub { _signal($server, 'KILL', qr/^tokenledger launcher/) },
-		'end launcher' =>
-		  sub { _signal($server, 'TERM', qr/^tokenledger launcher/) },
-		'kill client' => sub { _signal($server, 'KILL', qr/^torture app/) },
-		'kill any process' => sub { _signal($server, 'KILL', qr/./) },
-		'kill server' => sub { _kill_server($server) },
-		'immediate restart' => sub { $server->restart('immediate'); 1 },
-		'fast restart' => sub { _restart_fast($server) },
-		'end store session' => sub { _signal(_one_of($server, $remote),
-				'TERM', qr/^torture (same|other|bare|picky) /) },
-		'kill store session' =>
-		  sub { _signal($remote, 'KILL', qr/^torture (other|bare|picky) /) },
-		'kill store server' => sub { _kill_server($remote) },
-		'stall store session' => sub { $self->_stall($remote) },
-		'change settings' => sub { $self->_change_settings },
-		'reload storm' => sub { $self->_storm },
-		'too few workers' => sub { $self->_change_settings(12) },
-		'fill disk' => sub { $self->_fill_disk },
-		'cut wire' => sub { $self->_cut_wire },
-		'refuse connections' => sub { $self->_order('refuse') },
-		'let wire hang' => sub { $self->_order('hang') },
-		'slow down wire' => sub { $self->_order('drip') },
-		'pause' => sub { $self->_pause });
+	my ($self) = @_;
 
-	return $do{$what}->();
+	return $self->{server}->signal('KILL', qr/^tokenledger lane/);
 }
 
-sub _one_of
+sub _end_lane
 {
-	return $_[ rand @_ ];
+	my ($self) = @_;
+
+	return $self->{server}->signal('TERM', qr/^tokenledger lane/);
 }
 
-sub _signal
+sub _kill_launcher
 {
-	my ($server, $signal, $pattern) = @_;
-	my @found = map { $_->[0] }
-	  grep { $_->[1] =~ $pattern } $server->processes;
+	my ($self) = @_;
 
-	return 0 unless @found;
-	return kill $signal, _one_of(@found);
+	return $self->{server}->signal('KILL', qr/^tokenledger launcher/);
+}
+
+sub _end_launcher
+{
+	my ($self) = @_;
+
+	return $self->{server}->signal('TERM', qr/^tokenledger launcher/);
+}
+
+sub _kill_client
+{
+	my ($self) = @_;
+
+	return $self->{server}->signal('KILL', qr/^torture app/);
+}
+
+sub _kill_any
+{
+	my ($self) = @_;
+
+	return $self->{server}->signal('KILL', qr/./);
+}
+
+sub _kill_server
+{
+	my ($self) = @_;
+
+	$self->{server}->crash;
+	return 1;
+}
+
+sub _restart_at_once
+{
+	my ($self) = @_;
+
+	$self->{server}->restart('immediate');
+	return 1;
 }
 
 # NB: PostgreSQL hangs if it is asked for a fast shutdown while it recovers from
 # a crash (seen in 15, also without this extension).
 sub _restart_fast
 {
-	my ($server) = @_;
-
-	$server->await;
-	$server->restart('fast');
-	return 1;
-}
-
-sub _kill_server
-{
-	my ($server) = @_;
-
-	$server->kill_all;
-	$server->start;
-	return 1;
-}
-
-# A session that does not answer, and goes on later: its transaction may land
-# after the lane has given it up.
-sub _stall
-{
-	my ($self, $remote) = @_;
-	my @found = map { $_->[0] }
-	  grep { $_->[1] =~ /^torture (other|bare|picky) / } $remote->processes;
-
-	return 0 unless @found;
-	my $pid = _one_of(@found);
-
-	push @{ $self->{stalled} }, $pid;
-	return kill 'STOP', $pid;
-}
-
-# Who was stalled goes on, and the wires pass everything.
-sub _relent
-{
 	my ($self) = @_;
 
-	kill 'CONT', $_ foreach splice @{ $self->{stalled} };
-	$_->order('open') foreach $self->{ledger}->wires;
-	return;
+	$self->{server}->await;
+	$self->{server}->restart('fast');
+	return 1;
 }
 
 # Somewhere in what passes next, in either direction: mostly early, as most
@@ -247,7 +301,7 @@ sub _cut_wire
 	my ($self) = @_;
 
 	return $self->_order(sprintf 'cut %s %d',
-		_one_of('up', 'down'), 10 ** (rand() * 4.5));
+		rand() < 0.5 ? 'up' : 'down', 10 ** (rand() * 4.5));
 }
 
 # NB: a server cannot recover from a crash where there is no room for what it has
@@ -257,25 +311,39 @@ sub _fill_disk
 	my ($self) = @_;
 	my $ledger = $self->{ledger};
 
-	$_->await foreach $ledger->servers;
+	$ledger->await;
 	return 0 unless $ledger->fill_disk;
 	usleep(1000 * int(200 + rand 2000));	# sleep-ok: how long it stays full
 	$ledger->empty_disk;
 	return 1;
 }
 
+sub _refuse { my ($self) = @_; return $self->_order('refuse') }
+
+sub _hang { my ($self) = @_; return $self->_order('hang') }
+
+sub _drip { my ($self) = @_; return $self->_order('drip') }
+
 sub _order
 {
 	my ($self, $order) = @_;
+	my @wires = $self->{ledger}->wires;
 
-	_one_of($self->{ledger}->wires)->order($order);
+	$wires[ rand @wires ]->order($order);
 	return 1;
+}
+
+sub _want_many_lanes
+{
+	my ($self) = @_;
+
+	return $self->_change_settings(12);
 }
 
 sub _change_settings
 {
 	my ($self, $lanes) = @_;
-	my ($server) = $self->{ledger}->servers;
+	my $server = $self->{server};
 
 	$server->configure('torture.conf', $self->{ledger}->settings($lanes), '>');
 	$server->reload;
@@ -289,29 +357,17 @@ sub _storm
 	foreach (1 .. 20 + rand 80)
 	{
 		$self->_change_settings if rand() < 0.2;
-		$self->{ledger}{server}->reload;
+		$self->{server}->reload;
 		usleep(int rand 20_000);	# sleep-ok: the storm's pace
 	}
 	return 1;
-}
-
-sub _pause
-{
-	my ($self) = @_;
-	my ($server) = $self->{ledger}->servers;
-	my $target = _one_of($self->{ledger}->targets);
-	my $what = rand() < 0.4 ? 'pause' : 'resume';
-
-	return defined $server->query('app',
-		"SELECT token_ledger.$what('$target')");
 }
 
 # It holds at any moment.
 sub _check_identity
 {
 	my ($self) = @_;
-	my ($server) = $self->{ledger}->servers;
-	my $found = $server->query('app',
+	my $found = $self->{server}->query('app',
 		'SELECT * FROM token_ledger.accounting WHERE difference <> 0');
 
 	push @{ $self->{wrong} }, "the identity did not hold: $found"

@@ -1,13 +1,12 @@
-# The ledger under torture, and its stores.
+# The ledger under torture, and its targets.
 #
-#	same	a database of the ledger's own server: dies with it
-#	other	a table of a second server, which is killed as well
-#	bare	a table without a unique index there: nothing but the core's own
-#			care keeps events from being doubled
-#	picky	a table there that refuses some events
+#	--store postgres	"same", a database of the ledger's own server that dies
+#						with it, and "other", "bare" and "picky" in a second one
+#	--store clickhouse	"zstd", "lz4", "wide" and "picky" in ClickHouse's engine,
+#						and "other" in PostgreSQL beside it
 #
-# The ledger's database and that of "bare" are on a small disk, if there is one.
-# Between the ledger and the second server are wires that can be cut.
+# Torture/Targets says what they are.  The ledger's database and that of "bare"
+# are on a small disk, if there is one.
 package Torture::Ledger;
 
 use strict;
@@ -16,13 +15,13 @@ use warnings FATAL => 'all';
 use File::Temp;
 
 use Torture::Server;
-use Torture::Wire;
+use Torture::Targets::Postgres;
 
-our $TABLE = 'public.token_ledger_events';
+my %kinds = (postgres => \&_in_postgres, clickhouse => \&_in_clickhouse);
 
-# The model of events that "picky" refuses.
-our $REFUSED = 'refused';
+sub kinds { return sort keys %kinds }
 
+# dir, disk, store, seed
 sub new
 {
 	my ($class, %self) = @_;
@@ -31,52 +30,82 @@ sub new
 	srand $self->{seed};
 	$self->{server} = Torture::Server->new(
 		name => 'ledger', dir => $self->{dir});
-	$self->{remote} = Torture::Server->new(
-		name => 'store', dir => $self->{dir});
-	$self->{stores} = {
-		same => [ $self->{server}, 'same' ],
-		other => [ $self->{remote}, 'other' ],
-		bare => [ $self->{remote}, 'bare' ],
-		picky => [ $self->{remote}, 'picky' ]
-	};
+	$self->{stores} = [ $kinds{ $self->{store} }->($self) ];
+	foreach my $store ($self->stores)
+	{
+		$self->{targets}{$_} = $store foreach $store->names;
+	}
 	return $self;
 }
 
+sub _in_postgres
+{
+	my ($self) = @_;
+
+	return (
+		Torture::Targets::Postgres->new(
+			names => ['same'],
+			server => $self->{server},
+			own => 1),
+		$self->_second_server(qw(other bare picky)));
+}
+
+sub _in_clickhouse
+{
+	my ($self) = @_;
+
+	require Torture::Targets::ClickHouse;
+	return (
+		Torture::Targets::ClickHouse->new(dir => $self->{dir}),
+		$self->_second_server('other'));
+}
+
+sub _second_server
+{
+	my ($self, @names) = @_;
+
+	return Torture::Targets::Postgres->new(
+		names => \@names,
+		server => Torture::Server->new(name => 'store', dir => $self->{dir}));
+}
+
+sub stores { my ($self) = @_; return @{ $self->{stores} } }
+
+# Of PostgreSQL, the ledger's first.
 sub servers
 {
 	my ($self) = @_;
 
-	return @{$self}{qw(server remote)};
+	return ($self->{server}, map { $_->servers } $self->stores);
 }
 
 sub targets
 {
 	my ($self) = @_;
 
-	return sort keys %{ $self->{stores} };
+	return sort keys %{ $self->{targets} };
 }
 
-# Server and database of a target.
+# Whose target it is.
 sub store
 {
 	my ($self, $target) = @_;
 
-	return @{ $self->{stores}{$target} };
+	return $self->{targets}{$target};
+}
+
+sub wires
+{
+	my ($self) = @_;
+
+	return map { $_->wires } $self->stores;
 }
 
 sub create
 {
 	my ($self) = @_;
 
-	$self->{remote}->create('');
-	foreach my $target ($self->targets)
-	{
-		my ($server) = $self->store($target);
-
-		$self->{wires}{$target} =
-		  Torture::Wire->new("$server->{socket}/.s.PGSQL.5432")
-		  if $server == $self->{remote};
-	}
+	$_->create foreach $self->stores;
 	$self->{server}->create(<<'EOC', 'torture.conf' => $self->settings);
 shared_preload_libraries = 'tokenledger'
 max_worker_processes = 24
@@ -90,21 +119,17 @@ EOC
 sub prepare
 {
 	my ($self) = @_;
+	my $server = $self->{server};
 
 	$self->_create_tablespaces if $self->{disk};
-	foreach my $target ($self->targets)
-	{
-		$self->_create_database($self->store($target));
-	}
-	$self->_create_database($self->{server}, 'app');
-	_must($self->{server}, 'app', 'CREATE EXTENSION tokenledger');
-	_must($self->{server}, 'app', <<'EOQ');
+	$self->create_database($server, 'app', 1);
+	$server->must('app', 'CREATE EXTENSION tokenledger');
+	$server->must('app', <<'EOQ');
 CREATE SCHEMA torture;
 CREATE TABLE torture.deleted (event_id uuid);
 CREATE TABLE torture.edited (event_id uuid);
 EOQ
-	$self->_create_bare_table;
-	$self->_create_picky_table;
+	$_->prepare($self) foreach $self->stores;
 	return;
 }
 
@@ -118,18 +143,18 @@ sub _create_tablespaces
 		my $place = "$self->{disk}/$server->{name}";
 
 		mkdir $place or die "$place: $!\n";
-		_must($server, 'postgres', "CREATE TABLESPACE small LOCATION '$place'");
+		$server->must('postgres', "CREATE TABLESPACE small LOCATION '$place'");
 	}
 	return;
 }
 
-sub _create_database
+# small: on the disk that runs full.
+sub create_database
 {
-	my ($self, $server, $name) = @_;
-	my $where =
-	  $self->{disk} && $name =~ /^(app|bare)$/ ? ' TABLESPACE small' : '';
+	my ($self, $server, $name, $small) = @_;
+	my $where = $self->{disk} && $small ? ' TABLESPACE small' : '';
 
-	_must($server, 'postgres', "CREATE DATABASE $name$where");
+	$server->must('postgres', "CREATE DATABASE $name$where");
 	return;
 }
 
@@ -155,33 +180,24 @@ sub empty_disk
 	return;
 }
 
-# NB: a table that is there is not altered, so it stays without the index.
-sub _create_bare_table
+# Everybody is back, and lets sessions in.
+sub await
 {
 	my ($self) = @_;
 
-	_must($self->{server}, 'app', "SELECT token_ledger.create_schema('bare')");
-	_must($self->{remote}, 'bare',
-		'ALTER TABLE token_ledger_events DROP CONSTRAINT IF EXISTS'
-		  . ' token_ledger_events_pkey');
+	$self->{server}->await;
+	$_->await foreach $self->stores;
 	return;
 }
 
-sub _create_picky_table
+# What was done to the stores and their wires, and lasts, is undone.
+sub relent
 {
 	my ($self) = @_;
 
-	_must($self->{server}, 'app', "SELECT token_ledger.create_schema('picky')");
-	_must($self->{remote}, 'picky',
-		"ALTER TABLE token_ledger_events ADD CHECK (model <> '$REFUSED')");
+	$_->order('open') foreach $self->wires;
+	$_->relent foreach $self->stores;
 	return;
-}
-
-sub wires
-{
-	my ($self) = @_;
-
-	return map { $self->{wires}{$_} } sort keys %{ $self->{wires} };
 }
 
 # Settings drawn by lot: sizes that cut batches and ranges, and lanes that
@@ -192,7 +208,11 @@ sub settings
 	my $batch = 20 + int rand 180;
 	my $claim = $batch * (1 + int rand 4);
 	my $flush = int rand 100;
-	my $targets = join ' ', map { $self->_entry($_, $lanes) } $self->targets;
+	my $targets = join ' ', map
+	{
+		"$_="
+		  . $self->store($_)->url($_, $lanes // 1 + int rand 3)
+	} $self->targets;
 
 	return <<EOC;
 tokenledger.databases = 'app'
@@ -207,39 +227,14 @@ tokenledger.timeout = 2s
 EOC
 }
 
-sub _entry
-{
-	my ($self, $target, $lanes) = @_;
-	my ($server, $database) = $self->store($target);
-	my $wire = $self->{wires}{$target};
-	my $where =
-	  $wire
-	  ? "postgresql://torture\@127.0.0.1:" . $wire->port . "/$database?"
-	  : "postgresql://torture@/$database?host=$server->{socket}&port=5432&";
-
-	$lanes //= 1 + int rand 3;
-	return "$target=${where}lanes=$lanes&connect_timeout=2s";
-}
-
 # Stops everything without care.
 sub abandon
 {
 	my ($self) = @_;
 
-	foreach my $server ($self->servers)
-	{
-		$server->stop('immediate') if $server->postmaster;
-	}
+	$_->abandon foreach $self->stores;
+	$self->{server}->stop('immediate') if $self->{server}->postmaster;
 	File::Temp::rmtree($self->{disk}) if $self->{disk};
-	return;
-}
-
-sub _must
-{
-	my ($server, $database, $sql) = @_;
-
-	defined $server->query($database, $sql)
-	  or die "failed: $sql; see psql.log\n";
 	return;
 }
 

@@ -136,6 +136,28 @@ sub processes
 	return @found;
 }
 
+# One of the processes whose title matches, drawn by lot: its pid if it got the
+# signal.
+sub signal
+{
+	my ($self, $signal, $pattern) = @_;
+	my @found = map { $_->[0] }
+	  grep { $_->[1] =~ $pattern } $self->processes;
+	my $pid = $found[ rand @found ] or return 0;
+
+	return kill($signal, $pid) ? $pid : 0;
+}
+
+# Everything of it dies at once; it starts again.
+sub crash
+{
+	my ($self) = @_;
+
+	$self->kill_all;
+	$self->start;
+	return;
+}
+
 # SIGKILL for the postmaster and all its children, which are not given the time
 # to notice.
 #
@@ -182,6 +204,14 @@ sub query
 	return undef unless close $psql;
 	$output =~ s/\n\z//;
 	return $output;
+}
+
+sub must
+{
+	my ($self, $database, $sql) = @_;
+
+	return $self->query($database, $sql)
+	  // die "server $self->{name}: failed: $sql; see psql.log\n";
 }
 
 # The command line of psql; what it complains of is nobody's business.

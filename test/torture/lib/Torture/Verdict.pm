@@ -8,7 +8,6 @@ use warnings FATAL => 'all';
 use FindBin;
 use Time::HiRes qw(time usleep);	# sleep-ok: for polls with a deadline
 
-use Torture::Ledger;
 use Torture::Writer;
 
 our $SHOWN = 10;
@@ -74,7 +73,7 @@ sub _wrong
 sub _query
 {
 	my ($self, $sql) = @_;
-	my ($server) = $self->{ledger}->servers;
+	my $server = $self->{ledger}{server};
 
 	return $server->query('app', $sql);
 }
@@ -113,7 +112,7 @@ sub _await_empty_queue
 sub _audit
 {
 	my ($self) = @_;
-	my ($server) = $self->{ledger}->servers;
+	my $server = $self->{ledger}{server};
 
 	$self->_must(<<EOQ);
 CREATE SCHEMA audit;
@@ -152,17 +151,12 @@ sub _must
 sub _copy_rows
 {
 	my ($self, $target) = @_;
-	my ($server) = $self->{ledger}->servers;
-	my ($store, $database) = $self->{ledger}->store($target);
+	my $server = $self->{ledger}{server};
 
-	open my $from, '-|',
-	  $store->psql($database, '-c', "COPY (SELECT '$target',"
-		  . " $Torture::Writer::COLUMNS FROM $Torture::Ledger::TABLE) TO STDOUT")
-	  or die "psql: $!\n";
 	open my $to, '|-', $server->psql('app', '-c', 'COPY audit.arrived FROM STDIN')
 	  or die "psql: $!\n";
-	print $to $_ while <$from>;
-	close $from or die "could not read the store of $target\n";
+	$self->{ledger}->store($target)->rows($target,
+		sub { print $to "$target\t$_[0]" });
 	close $to or die "could not copy the rows of $target\n";
 	return;
 }

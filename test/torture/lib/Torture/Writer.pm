@@ -11,11 +11,12 @@ use warnings FATAL => 'all';
 
 use Time::HiRes qw(usleep);		# sleep-ok: for the pause between scripts
 
-use Torture::Ledger;
-
 our $EVENTS = 'token_ledger.token_ledger_events';
 our $COLUMNS = 'event_id, "timestamp", provider, model, total_tokens,'
   . ' cost_usd, request_preview';
+
+# The model of events that targets called "picky" refuse.
+our $REFUSED = 'refused';
 
 # Event ids that all writers draw from, so that they meet.
 our $COMMON_IDS = 3000;
@@ -238,7 +239,7 @@ sub _duplicate
 sub _refused
 {
 	return join ";\n", 'BEGIN', _insert(1 + rand 5),
-	  _insert(1) =~ s/'model-\d'/'$Torture::Ledger::REFUSED'/r, _insert(1),
+	  _insert(1) =~ s/'model-\d'/'$REFUSED'/r, _insert(1),
 	  "COMMIT;\n";
 }
 

@@ -1,0 +1,54 @@
+# What an operator does with the ledger meanwhile, drawn by lot.  None of it may
+# lose or double an event; what it leaves behind is undone in the end.
+package Torture::Operations;
+
+use strict;
+use warnings FATAL => 'all';
+
+# Weight, name, and what is done: a function of the ledger's server and the name
+# of a target that returns whether it was.
+my @operations = (
+	[ 2, 'pause', sub { _call('pause', @_) } ],
+	[ 3, 'resume', sub { _call('resume', @_) } ],
+	[ 1, 'flush', sub { _call('flush', @_, "interval '100 ms'") } ]);
+
+# As Torture::Faults lists what it draws from: none of them kills.
+sub of
+{
+	my ($ledger) = @_;
+
+	return map {
+		my (undef, $name, $do) = @$_;
+
+		[ $_->[0], $name, 0, sub { $do->($ledger->{server}, _any($ledger)) } ]
+	} @operations;
+}
+
+# Everything that keeps a target from catching up.
+sub undo
+{
+	my ($ledger) = @_;
+
+	_call('resume', $ledger->{server}, $_) foreach $ledger->targets;
+	return;
+}
+
+sub _any
+{
+	my ($ledger) = @_;
+	my @targets = $ledger->targets;
+
+	return $targets[ rand @targets ];
+}
+
+# The server may be down: then it was not done.
+sub _call
+{
+	my ($function, $server, $target, @more) = @_;
+	my $arguments = join ', ', "'$target'", @more;
+
+	return defined $server->query('app',
+		"SELECT token_ledger.$function($arguments)");
+}
+
+1;

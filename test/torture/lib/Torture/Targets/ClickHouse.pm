@@ -1,0 +1,359 @@
+# Targets in ClickHouse's engine, test/peers/clickhouse: each a table of one
+# server, behind a wire of its own.
+#
+#	zstd, lz4	differ in how they are compressed
+#	wide		has more lanes than the others
+#	picky		refuses some events
+#
+# Faults come from outside, by signals, and from within: the peer has points at
+# which a request is cut, kept waiting, answered with an error, or the last one
+# of the process.
+package Torture::Targets::ClickHouse;
+
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use Time::HiRes qw(time usleep);	# sleep-ok: for polls with a deadline
+
+use lib "$FindBin::RealBin/../t/lib";
+use ClickHousePeer;
+use Torture::Wire;
+use Torture::Writer;
+
+our $START_SECONDS = 120;
+
+# How long a planned kill has for being met.
+our $MEET_SECONDS = 3;
+
+my %options = (
+	zstd => { compression => 'zstd' },
+	lz4 => { compression => 'lz4' },
+	wide => { compression => 'none' },
+	picky => {});
+
+# Nothing is written when these are said before the batch was read.
+my @early = (
+	[ 60, 'Table t does not exist' ],
+	[ 202, 'Too many simultaneous queries' ],
+	[ 252, 'Too many parts (300)' ],
+	[ 516, 'Authentication failed' ],
+	[ 745, 'Server is overloaded' ]);
+
+# With these nobody can say what is there.
+my @uncertain = (
+	[ 159, 'Timeout exceeded' ],
+	[ 241, 'Query memory limit exceeded' ],
+	[ 243, 'Not enough space' ],
+	[ 319, 'Unknown status of insert' ],
+	[ 394, 'Query was cancelled' ],
+	[ 425, 'System error' ],
+	[ 999, 'Coordination error' ]);
+
+# dir: for data and log.
+sub new
+{
+	my ($class, %self) = @_;
+	my $hindrance = clickhouse_hindrance();
+
+	die "$hindrance\n" if $hindrance;
+	return bless { wires => {}, stalled => 0, refused => 0, %self }, $class;
+}
+
+sub names { return sort keys %options }
+
+sub wires
+{
+	my ($self) = @_;
+
+	return map { $self->{wires}{$_} } sort keys %{ $self->{wires} };
+}
+
+sub servers { return () }
+
+sub create
+{
+	my ($self) = @_;
+	my $dir = "$self->{dir}/clickhouse";
+
+	mkdir $dir or die "could not create $dir: $!\n";
+	$self->{peer} = ClickHousePeer->new(dir => $dir, start => 0);
+	$self->_start;
+	$self->{wires}{$_} = Torture::Wire->new('127.0.0.1:' . $self->{peer}->port)
+	  foreach $self->names;
+	return;
+}
+
+sub prepare
+{
+	my ($self, $ledger) = @_;
+
+	$ledger->{server}->must('app',
+		"SELECT token_ledger.create_schema('$_')")
+	  foreach $self->names;
+	$self->{peer}->query('ALTER TABLE picky ADD CONSTRAINT choice'
+		  . " CHECK model <> '$Torture::Writer::REFUSED'");
+	return;
+}
+
+# NB: an INSERT of it costs more than one of PostgreSQL, so batches may be larger.
+sub url
+{
+	my ($self, $name, $lanes) = @_;
+	my $rows = int 10 ** (1.5 + rand 2);
+
+	$lanes += 2 if $name eq 'wide' && $lanes <= 3;
+	return $self->{peer}->url(
+		port => $self->{wires}{$name}->port,
+		table => $name,
+		ttl => 0,
+		lanes => $lanes,
+		batch_rows => $rows,
+		claim_rows => $rows * (1 + int rand 3),
+		connect_timeout => '2s',
+		%{ $options{$name} });
+}
+
+# Hands on each row that a target holds, as COPY reads it.
+sub rows
+{
+	my ($self, $name, $take) = @_;
+	my $columns = $Torture::Writer::COLUMNS =~
+	  s/"timestamp"/concat(toString(timestamp, 'UTC'), '+00')/r;
+
+	$take->("$_\n")
+	  foreach split /\n/,
+	  $self->{peer}->query("SELECT $columns FROM $name", timeout => 300);
+	return;
+}
+
+sub faults
+{
+	my ($self) = @_;
+	my @faults = (
+		[ 3, 'kill store server', 1, sub { $self->_crash } ],
+		[ 7, 'kill store server at a point', 1, sub { $self->_kill_at_point } ],
+		[ 3, 'stall store server', 0, sub { $self->_stall } ],
+		[ 7, 'drop request', 0, sub { $self->_drop } ],
+		[ 4, 'let request hang', 0, sub { $self->_hang } ],
+		[ 4, 'slow down request', 0, sub { $self->_slow_down } ],
+		[ 4, 'early error', 0, sub { $self->_fail_early } ],
+		[ 5, 'error of uncertain effect', 0, sub { $self->_fail } ],
+		[ 4, 'answer of a proxy', 0, sub { $self->_answer_foreign } ],
+		[ 2, 'wrong count', 0, sub { $self->_miscount } ],
+		[ 1, 'refuse batch', 0, sub { $self->_refuse } ]);
+
+	push @faults,
+	  [ 2, 'kill store server at rename', 1, sub { $self->_kill_at_rename } ]
+	  unless strace_hindrance();
+	return @faults;
+}
+
+sub _start
+{
+	my ($self, %how) = @_;
+
+	$self->{peer}->start(timeout => $START_SECONDS, %how);
+	return;
+}
+
+sub _crash
+{
+	my ($self) = @_;
+
+	$self->{stalled} = 0;
+	$self->{peer}->kill9;
+	$self->_start;
+	return 1;
+}
+
+# As if the part were lost whose token is remembered.
+sub _kill_at_rename
+{
+	my ($self) = @_;
+
+	$self->{stalled} = 0;
+	$self->{peer}->kill9;
+	eval { $self->_start(break_rename => 'kill'); 1 } or return $self->_crash;
+	$self->{peer}->await_end($MEET_SECONDS);
+	return $self->_crash;
+}
+
+sub _kill_at_point
+{
+	my ($self) = @_;
+
+	$self->_plan(
+		_one_of(qw(before body commit committed answer)), 'kill',
+		kind => _mostly_insert(),
+		nth => 1 + int rand 5) or return 0;
+	my $met = $self->{peer}->await_end($MEET_SECONDS);
+
+	$self->relent;
+	return $met;
+}
+
+# Processes that do not answer, and go on later with what lies in front of them.
+sub _stall
+{
+	my ($self) = @_;
+
+	return 0 unless $self->{peer}->running;
+	$self->{stalled} = 1;
+	return kill 'STOP', -$self->{peer}{pid};
+}
+
+sub _drop
+{
+	my ($self) = @_;
+
+	return $self->_plan(
+		_one_of(qw(before body commit committed answer)),
+		_one_of(qw(rst fin)),
+		kind => _mostly_insert(),
+		bytes => int(10 ** rand 4));
+}
+
+sub _hang
+{
+	my ($self) = @_;
+
+	return $self->_plan(_one_of(qw(before body commit committed answer)),
+		'hang', kind => _mostly_insert());
+}
+
+sub _slow_down
+{
+	my ($self) = @_;
+
+	return $self->_plan(
+		_one_of(qw(before body commit committed)), 'slow',
+		kind => _mostly_insert(),
+		seconds => sprintf '%.2f', rand() ** 2 * 4);
+}
+
+sub _fail_early
+{
+	my ($self) = @_;
+	my ($code, $text) = @{ _one_of(@early) };
+
+	return $self->_plan('before', 'error',
+		code => $code, text => "$text. (NAME)");
+}
+
+sub _fail
+{
+	my ($self) = @_;
+	my ($code, $text) = @{ _one_of(@uncertain) };
+	my $action = _one_of(qw(error error ok_exception));
+
+	return $self->_plan(
+		_one_of(qw(commit committed)), $action,
+		code => $code,
+		text => "$text. (NAME)",
+		$action eq 'ok_exception' ? (tagged => int rand 2) : ());
+}
+
+sub _answer_foreign
+{
+	my ($self) = @_;
+	my @patience = (headers => { 'Retry-After' => '1' });
+	my ($status, $points, @more) = @{
+		_one_of(
+			[ 429, ['before'], @patience ],
+			[ 413, ['before'] ],
+			[ 307, ['before'] ],
+			[ 404, ['before'] ],
+			[ 503, [qw(before commit committed)], @patience ],
+			[ 502, [qw(before commit committed)] ],
+			[ 500, [qw(before commit committed)] ],
+			[ 200, [qw(before commit committed)] ])
+	};
+
+	return $self->_plan(_one_of(@$points), 'foreign',
+		status => $status, text => '<p>a page</p>', @more);
+}
+
+sub _miscount
+{
+	my ($self) = @_;
+
+	return $self->_plan('committed', 'rows', rows => int rand 3);
+}
+
+# NB: a store that refuses an event over and over, and others not, is believed.
+# So this happens to a batch once in a while only.
+sub _refuse
+{
+	my ($self) = @_;
+
+	return 0 if time - $self->{refused} < 10;
+	$self->{refused} = time;
+	return $self->_plan('commit', 'error',
+		code => 117, text => 'Incorrect data. (NAME)');
+}
+
+# Plans a fault for a request of the next ones.  false: nobody can be told.
+sub _plan
+{
+	my ($self, $point, $action, %spec) = @_;
+	my $planned = eval
+	{
+		die "it is stalled\n" if $self->{stalled};
+		$self->{peer}->fault(
+			point => $point,
+			action => $action,
+			nth => 1 + int rand 3,
+			%spec);
+	};
+
+	return defined $planned;
+}
+
+sub _mostly_insert
+{
+	return rand() < 0.7 ? 'insert' : 'any';
+}
+
+sub _one_of
+{
+	return $_[ rand @_ ];
+}
+
+# Undoes what lasts.
+sub relent
+{
+	my ($self) = @_;
+	my $peer = $self->{peer};
+
+	kill 'CONT', -$peer->{pid} if $self->{stalled} && $peer->{pid};
+	$self->{stalled} = 0;
+	$self->_start unless $peer->running;
+	eval { $peer->clear_faults; 1 } or $self->_crash;
+	return;
+}
+
+sub await
+{
+	my ($self) = @_;
+	my $deadline = time + $START_SECONDS;
+
+	return if $self->{stalled};
+	until ($self->{peer}->request('GET', '/ping', timeout => 5)->{success})
+	{
+		die "the store does not come back\n" if time > $deadline;
+		$self->_start unless $self->{peer}->running;
+		usleep(20_000);		# sleep-ok: interval of a poll with a deadline
+	}
+	return;
+}
+
+sub abandon
+{
+	my ($self) = @_;
+
+	$self->{peer}->kill9 if $self->{peer};
+	return;
+}
+
+1;
