@@ -797,6 +797,14 @@ REVOKE ALL ON FUNCTION token_ledger.connection_info FROM PUBLIC;
 COMMENT ON FUNCTION token_ledger.connection_info(text) IS
 'How a target is reached, without secrets. Does not connect.';
 
+CREATE FUNCTION token_ledger.routing(
+	target text, OUT columns text[], OUT hashed text[], OUT filter text)
+RETURNS record LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'tl_routing';
+REVOKE ALL ON FUNCTION token_ledger.routing FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.routing(text) IS
+'What of the events a target gets: the columns, those of them that are hashed, and the condition that events have to meet, as PostgreSQL has understood the option; NULL: none. An invalid filter is the error of this function.';
+
 CREATE FUNCTION token_ledger.health_check(
 	target text, OUT healthy boolean, OUT latency_ms double precision,
 	OUT code text, OUT message text)

@@ -19,10 +19,12 @@
 
 #include "admin.h"
 #include "compat.h"
+#include "routing.h"
 
 TL_FUNCTION_INFO(tl_connection_info);
 TL_FUNCTION_INFO(tl_health_check);
 
+static void emit_routing(void *arg, const Target *target);
 static void emit_pair(void *arg, const char *key, const char *value);
 static int	verdict_sqlstate(TlCause cause);
 
@@ -39,6 +41,7 @@ tl_connection_info(PG_FUNCTION_ARGS)
 	emit_pair(fcinfo->resultinfo, "destination", session->target->destination);
 	if (session->pub.user != NULL)
 		emit_pair(fcinfo->resultinfo, "user", session->pub.user);
+	emit_routing(fcinfo->resultinfo, session->target);
 	if (session->backend->describe != NULL)
 		session->backend->describe(&session->pub, emit_pair,
 								   fcinfo->resultinfo);
@@ -77,6 +80,20 @@ tl_health_check(PG_FUNCTION_ARGS)
 	nulls[3] = verdict.message[0] == '\0';
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
 													  values, nulls)));
+}
+
+/* NB: a filter may name users: routing() shows it. */
+static void
+emit_routing(void *arg, const Target *target)
+{
+	if (target->unsent != 0)
+		emit_pair(arg, "columns_not_sent",
+				  routing_column_names(target->unsent));
+	if (target->hashed != 0)
+		emit_pair(arg, "columns_hashed",
+				  routing_column_names(target->hashed));
+	if (target->filter != NULL)
+		emit_pair(arg, "filter", "on");
 }
 
 Session *

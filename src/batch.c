@@ -24,6 +24,7 @@
 static MemoryContext sub_context(MemoryContext parent);
 static void init_columns(BatchBuilder *builder, const ColumnChoice *choice);
 static void add_column(BatchBuilder *builder, const LedgerColumn *ledger);
+static void hash_columns(BatchBuilder *builder, uint64 hashed);
 static void init_buffers(BatchBuilder *builder);
 static void give_back(BatchBuilder *builder);
 static void forget_rows(BuilderColumn *column, int32 capacity);
@@ -49,7 +50,11 @@ batch_builder_create(MemoryContext parent, const ColumnChoice *choice,
 	builder->source.encoding = GetDatabaseEncoding();
 	builder->utf8 = builder->source.encoding == PG_UTF8;
 	init_columns(builder, choice);
+	hash_columns(builder, choice->hashed);
 	builder->with_left_out = choice->nleft_out > 0;
+	builder->with_filter = choice->filter != NULL;
+	builder->hash_key = choice->hash_key;
+	builder->hash_key_len = choice->hash_key_len;
 	builder->result = palloc0(builder->ncolumns * sizeof(TlColumn));
 	init_buffers(builder);
 	MemoryContextSwitchTo(old);
@@ -100,6 +105,18 @@ add_column(BatchBuilder *builder, const LedgerColumn *ledger)
 }
 
 static void
+hash_columns(BatchBuilder *builder, uint64 hashed)
+{
+	for (int i = 0; i < builder->ncolumns; i++)
+	{
+		BuilderColumn *column = &builder->columns[i];
+
+		if ((hashed >> (column->ledger - ledger_columns)) & 1)
+			column->append = append_hashed;
+	}
+}
+
+static void
 init_buffers(BatchBuilder *builder)
 {
 	MemoryContext old = MemoryContextSwitchTo(builder->buffers);
@@ -122,6 +139,8 @@ init_buffers(BatchBuilder *builder)
 void
 batch_begin(BatchBuilder *builder, const BatchLimits *limits)
 {
+	MemoryContext old;
+
 	builder->limits.rows = Max(limits->rows, 1);
 	builder->limits.bytes = Min(limits->bytes, BATCH_MAX_BYTES);
 	builder->limits.event_bytes = Min(limits->event_bytes, BATCH_MAX_BYTES);
@@ -142,14 +161,12 @@ batch_begin(BatchBuilder *builder, const BatchLimits *limits)
 	builder->last.seq = 0;
 	builder->checksum = 0;
 	builder->refusals = NIL;
+	builder->filter_failures = 0;
 	MemoryContextReset(builder->batch_context);
-	if (builder->with_left_out)
-	{
-		MemoryContext old = MemoryContextSwitchTo(builder->batch_context);
-
-		initStringInfo(&builder->left_out);
-		MemoryContextSwitchTo(old);
-	}
+	old = MemoryContextSwitchTo(builder->batch_context);
+	initStringInfo(&builder->left_out);
+	initStringInfo(&builder->filtered);
+	MemoryContextSwitchTo(old);
 }
 
 /*
@@ -267,6 +284,24 @@ batch_left_out(const BatchBuilder *builder)
 {
 	return builder->with_left_out ? (const uint64 *) builder->left_out.data :
 		NULL;
+}
+
+int32
+batch_filtered(const BatchBuilder *builder)
+{
+	return builder->filtered.len / (int32) sizeof(pg_uuid_t);
+}
+
+const pg_uuid_t *
+batch_filtered_ids(const BatchBuilder *builder)
+{
+	return (const pg_uuid_t *) builder->filtered.data;
+}
+
+int32
+batch_filter_failures(const BatchBuilder *builder)
+{
+	return builder->filter_failures;
 }
 
 List *

@@ -19,6 +19,7 @@
 
 #include "batch_internal.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "port/pg_bitutils.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -40,7 +41,9 @@ static void check_types(DestReceiver *self, int operation, TupleDesc desc);
 static void check_type(TupleDesc desc, int number, const char *name,
 					   Oid expected);
 static bool receive_row(TupleTableSlot *slot, DestReceiver *self);
+static void end_query(DestReceiver *self);
 static void do_nothing(DestReceiver *self);
+static bool filter_out(BatchBuilder *builder, TupleTableSlot *slot);
 static ConvertResult convert_row(BatchBuilder *builder, const Datum *values,
 								 const bool *isnull);
 static bool convert_values(BatchBuilder *builder, const Datum *values,
@@ -52,15 +55,17 @@ static void keep_row(BatchBuilder *builder);
 static void keep_left_out(BatchBuilder *builder, const Datum *values);
 static void keep_null(BatchBuilder *builder, BuilderColumn *column);
 static void keep_timestamp(BatchBuilder *builder);
-static void refuse_row(BatchBuilder *builder, const Datum *values);
+static void refuse_row(BatchBuilder *builder, const pg_uuid_t *event_id,
+					   const char *code);
 static void take_row(BatchBuilder *builder, const Datum *values);
+static void take_position(BatchBuilder *builder, QueuePosition position);
 
 void
 batch_receiver_init(DestReceiver *receiver)
 {
 	receiver->receiveSlot = receive_row;
 	receiver->rStartup = check_types;
-	receiver->rShutdown = do_nothing;
+	receiver->rShutdown = end_query;
 	receiver->rDestroy = do_nothing;
 	receiver->mydest = DestNone;
 }
@@ -71,8 +76,9 @@ check_types(DestReceiver *self, int operation, TupleDesc desc)
 {
 	BatchBuilder *builder = (BatchBuilder *) self;
 
-	int			expected = builder->ncolumns + EVENT_COLUMNS +
-		builder->with_left_out;
+	int			maps = EVENT_COLUMNS + builder->ncolumns;
+	int			expected = maps + builder->with_left_out +
+		builder->with_filter;
 
 	if (desc->natts != expected)
 		elog(ERROR, "query for %d columns of the ledger returns %d",
@@ -87,7 +93,10 @@ check_types(DestReceiver *self, int operation, TupleDesc desc)
 				   value_types[ledger->type].type);
 	}
 	if (builder->with_left_out)
-		check_type(desc, expected - 1, "left_out", INT8OID);
+		check_type(desc, maps, "left_out", INT8OID);
+	if (builder->with_filter)
+		check_type(desc, expected - 1, "filter", BOOLOID);
+	batch_hash_begin(builder);
 }
 
 static void
@@ -104,6 +113,12 @@ check_type(TupleDesc desc, int number, const char *name, Oid expected)
 						name),
 				 errhint("ALTER TABLE ... ALTER COLUMN ... TYPE %s.",
 						 format_type_be(expected))));
+}
+
+static void
+end_query(DestReceiver *self)
+{
+	batch_hash_end((BatchBuilder *) self);
 }
 
 static void
@@ -124,6 +139,8 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	if (slot->tts_isnull[INGEST_XID] || slot->tts_isnull[INGEST_SEQ] ||
 		slot->tts_isnull[EVENT_COLUMNS])
 		elog(ERROR, "event without a position or an id");
+	if (builder->with_filter && filter_out(builder, slot))
+		return !builder->full;
 
 	old = MemoryContextSwitchTo(builder->row_context);
 	result = convert_row(builder, slot->tts_values + EVENT_COLUMNS,
@@ -143,7 +160,8 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 			keep_left_out(builder, slot->tts_values);
 	}
 	else
-		refuse_row(builder, slot->tts_values);
+		refuse_row(builder,
+				   DatumGetUUIDP(slot->tts_values[EVENT_COLUMNS]), "");
 	take_row(builder, slot->tts_values);
 	return !builder->full;
 }
@@ -308,14 +326,45 @@ keep_timestamp(BatchBuilder *builder)
 	builder->max_timestamp = Max(builder->max_timestamp, value);
 }
 
+/* Takes an event that the filter leaves out; false: it passes. */
+static bool
+filter_out(BatchBuilder *builder, TupleTableSlot *slot)
+{
+	int			number = EVENT_COLUMNS + builder->ncolumns +
+		builder->with_left_out;
+	const pg_uuid_t *event_id;
+
+	if (DatumGetBool(slot->tts_values[number]))
+		return false;
+	event_id = DatumGetUUIDP(slot->tts_values[EVENT_COLUMNS]);
+	appendBinaryStringInfo(&builder->filtered, (const char *) event_id,
+						   sizeof(*event_id));
+	take_row(builder, slot->tts_values);
+	builder->checksum = hash_bytes_extended(event_id->data, UUID_LEN,
+											builder->checksum);
+	return true;
+}
+
+void
+batch_filter_failed(BatchBuilder *builder, QueuePosition position,
+					const pg_uuid_t *event_id, const char *code)
+{
+	(void) batch_refuse(builder,
+						"the target's filter cannot be evaluated for this event");
+	refuse_row(builder, event_id, code);
+	builder->filter_failures++;
+	take_position(builder, position);
+}
+
 static void
-refuse_row(BatchBuilder *builder, const Datum *values)
+refuse_row(BatchBuilder *builder, const pg_uuid_t *event_id, const char *code)
 {
 	MemoryContext old = MemoryContextSwitchTo(builder->batch_context);
 	BatchRefusal *refusal = palloc(sizeof(BatchRefusal));
 
-	refusal->event_id = *DatumGetUUIDP(values[EVENT_COLUMNS]);
+	refusal->event_id = *event_id;
 	refusal->reason = builder->reason;
+	strlcpy(refusal->code, code, sizeof(refusal->code));
 	builder->refusals = lappend(builder->refusals, refusal);
 	MemoryContextSwitchTo(old);
 }
@@ -325,9 +374,17 @@ static void
 take_row(BatchBuilder *builder, const Datum *values)
 {
 	FullTransactionId xid = DatumGetFullTransactionId(values[INGEST_XID]);
+	QueuePosition position = {
+		U64FromFullTransactionId(xid), DatumGetInt64(values[INGEST_SEQ])
+	};
 
-	builder->last.xid = U64FromFullTransactionId(xid);
-	builder->last.seq = DatumGetInt64(values[INGEST_SEQ]);
+	take_position(builder, position);
+}
+
+static void
+take_position(BatchBuilder *builder, QueuePosition position)
+{
+	builder->last = position;
 	builder->checksum = batch_checksum_add(builder->checksum, builder->last);
 	builder->taken++;
 	builder->full = builder->taken >= builder->limits.rows ||

@@ -179,6 +179,32 @@ append_json(BatchBuilder *builder, BuilderColumn *column, Datum value)
 	return true;
 }
 
+/* Of a text: its hash. */
+bool
+append_hashed(BatchBuilder *builder, BuilderColumn *column, Datum value)
+{
+	struct varlena *text = PG_DETOAST_DATUM_PACKED(value);
+	const char *data = VARDATA_ANY(text);
+	int			len = VARSIZE_ANY_EXHDR(text);
+
+	begin_text(builder, column);
+	if (!builder->utf8)
+	{
+		TextResult	result;
+
+		builder->scratch.len = 0;
+		result = utf8_append(&builder->source, &builder->scratch, data, len,
+							 text_room(builder));
+		if (result != TEXT_OK)
+			return refuse_text(builder, column, result);
+		data = builder->scratch.data;
+		len = builder->scratch.len;
+	}
+	batch_hash_append(builder, &column->text, data, len);
+	end_text(builder, column);
+	return true;
+}
+
 /* Appends text that is in the encoding of a database other than UTF8. */
 static bool
 append_foreign(BatchBuilder *builder, BuilderColumn *column,

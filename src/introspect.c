@@ -18,6 +18,7 @@
 #include "miscadmin.h"
 #include "options.h"
 #include "registry.h"
+#include "routing.h"
 #include "target.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -198,7 +199,10 @@ tl_configured_targets(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	foreach(lc, target_load_all(get_database_name(MyDatabaseId)))
+	{
+		routing_check(lfirst(lc));
 		emit_target((ReturnSetInfo *) fcinfo->resultinfo, lfirst(lc));
+	}
 	return (Datum) 0;
 }
 

@@ -43,9 +43,9 @@ static void begin_batch(Lane *lane, bool keep_cut, int64 event_bytes);
 static void cut_part(Lane *lane, QueuePart *part, int32 taken,
 					 QueuePosition upto, bool cut);
 static TlHistory history_before(const Lane *lane, bool with_held);
-static uint64 part_checksum(const BatchBuilder *builder);
+static uint64 part_checksum(const Lane *lane);
 static void keep_unread_held(Lane *lane);
-static bool is_refused(const BatchBuilder *builder, const pg_uuid_t *id);
+static bool is_kept_back(const BatchBuilder *builder, const pg_uuid_t *id);
 static int32 held_rows(const Lane *lane, int32 taken);
 static bool same_membership(const QueuePart *a, const QueuePart *b);
 static bool make_part_durable(Lane *lane, const QueuePart *part);
@@ -242,6 +242,8 @@ build_part(Lane *lane)
 		lane->settlement.held_gone = list_length(queue->row.held) -
 			(batch_taken(lane->builder) - taken);
 	lane->settlement.taken = taken;
+	if (!lane_sends_again(lane))
+		lane->settlement.filtered = batch_filtered(lane->builder);
 
 	if (again && part.rows == queue->row.part.rows &&
 		part.checksum == queue->row.part.checksum)
@@ -307,7 +309,7 @@ cut_part(Lane *lane, QueuePart *part, int32 taken, QueuePosition upto,
 		part->last = taken > 0 ? batch_last(lane->builder) :
 			queue->row.range.done;
 	part->rows = batch_taken(lane->builder);
-	part->checksum = part_checksum(lane->builder);
+	part->checksum = part_checksum(lane);
 	part->started_at = GetCurrentTimestamp();
 	lane_random_uuid(&part->token);
 }
@@ -328,19 +330,19 @@ history_before(const Lane *lane, bool with_held)
  * left out, or sent, under a token that says otherwise.
  */
 static uint64
-part_checksum(const BatchBuilder *builder)
+part_checksum(const Lane *lane)
 {
-	uint64		checksum = batch_checksum(builder);
+	uint64		checksum = batch_checksum(lane->builder);
 	ListCell   *lc;
 
-	foreach(lc, batch_refusals(builder))
+	foreach(lc, batch_refusals(lane->builder))
 	{
 		const BatchRefusal *refusal = lfirst(lc);
 
 		checksum = hash_bytes_extended(refusal->event_id.data, UUID_LEN,
 									   checksum);
 	}
-	return checksum;
+	return routed_checksum(&lane->queue, checksum);
 }
 
 /* Held events that were passed over, or that a limit cut off, stay held. */
@@ -352,7 +354,7 @@ keep_unread_held(Lane *lane)
 	foreach(lc, lane->queue.row.held)
 	{
 		const pg_uuid_t *id = lfirst(lc);
-		bool		read = is_refused(lane->builder, id);
+		bool		read = is_kept_back(lane->builder, id);
 
 		for (int32 row = 0; row < lane->whole.nrows && !read; row++)
 			read = memcmp(id, &lane->whole.event_ids[row], UUID_LEN) == 0;
@@ -362,11 +364,18 @@ keep_unread_held(Lane *lane)
 	}
 }
 
+/* Was it read, and is not in the batch? */
 static bool
-is_refused(const BatchBuilder *builder, const pg_uuid_t *id)
+is_kept_back(const BatchBuilder *builder, const pg_uuid_t *id)
 {
+	const pg_uuid_t *filtered = batch_filtered_ids(builder);
 	ListCell   *lc;
 
+	for (int32 i = 0; i < batch_filtered(builder); i++)
+	{
+		if (memcmp(id, &filtered[i], UUID_LEN) == 0)
+			return true;
+	}
 	foreach(lc, batch_refusals(builder))
 	{
 		const BatchRefusal *refusal = lfirst(lc);
@@ -385,7 +394,7 @@ held_rows(const Lane *lane, int32 taken)
 	ListCell   *lc;
 
 	foreach(lc, lane->queue.row.held)
-		n -= is_refused(lane->builder, lfirst(lc));
+		n -= is_kept_back(lane->builder, lfirst(lc));
 	return Max(n, 0);
 }
 
@@ -421,6 +430,7 @@ refuse_ours(Lane *lane)
 
 		letter->event_id = refusal->event_id;
 		letter->reason = pstrdup(refusal->reason);
+		letter->code = pstrdup(refusal->code);
 		lane->settlement.dead = lappend(lane->settlement.dead, letter);
 	}
 }

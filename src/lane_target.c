@@ -21,7 +21,9 @@
 
 #include "compat.h"
 #include "lane.h"
+#include "lane_transaction.h"
 #include "registry.h"
+#include "routing.h"
 
 #define NO_TABLE_MS		1000	/* between looks for one that is being made */
 
@@ -39,7 +41,10 @@ static bool accept_remote(Lane *lane, const TlRemote *remote);
 static bool compatible(const Lane *lane, const TlRemote *remote,
 					   TlVerdict *verdict);
 static void take_other_columns(Lane *lane);
-static void choose_columns(Lane *lane, int32 remote_version);
+static bool choose_columns(Lane *lane, int32 remote_version);
+static bool choose_routing(Lane *lane);
+static bool take_hash_key(Lane *lane);
+static bool take_filter(Lane *lane);
 static TimestampTz from_unix(int64 microseconds);
 static bool refuse(TlVerdict *verdict, TlCause cause, const char *fmt,...)
 			pg_attribute_printf(3, 4);
@@ -52,9 +57,7 @@ lane_target_ready(Lane *lane)
 		return false;
 	if (!lane->inspected && !inspect_store(lane))
 		return false;
-	if (lane->builder == NULL)
-		choose_columns(lane, lane->version);
-	return true;
+	return lane->builder != NULL || choose_columns(lane, lane->version);
 }
 
 /* Opens it unless it is open; false: the verdict says why not. */
@@ -86,8 +89,9 @@ void
 lane_drop_builder(Lane *lane)
 {
 	queue_forget_columns(&lane->queue);
-	if (lane->builder != NULL)
+	if (lane->builder_mcxt != NULL)
 		MemoryContextDelete(lane->builder_mcxt);
+	lane->builder_mcxt = NULL;
 	lane->builder = NULL;
 }
 
@@ -348,7 +352,7 @@ take_other_columns(Lane *lane)
  * Those that the ledger and the store's table both have.  A table without a
  * version has all of them.
  */
-static void
+static bool
 choose_columns(Lane *lane, int32 remote_version)
 {
 	int32		version = lane->queue.ledger_version;
@@ -359,17 +363,74 @@ choose_columns(Lane *lane, int32 remote_version)
 	{
 		const LedgerColumn *column = &ledger_columns[i];
 
-		if (column->since > version)
+		if (column->since > version || !column_sent(lane->target, i))
 			continue;
 		if (remote_version == 0 || column->since <= remote_version)
 			choice->columns[choice->ncolumns++] = column;
 		else
 			choice->left_out[choice->nleft_out++] = column;
 	}
+	if (lane->builder_mcxt != NULL)
+		MemoryContextDelete(lane->builder_mcxt);
 	lane->builder_mcxt = AllocSetContextCreate(lane->mcxt,
 											   "tokenledger batch builder",
 											   ALLOCSET_DEFAULT_SIZES);
+	if (!choose_routing(lane))
+		return false;
 	lane->builder = batch_builder_create(lane->builder_mcxt, choice, true);
+	return true;
+}
+
+static bool
+choose_routing(Lane *lane)
+{
+	MemoryContext old = MemoryContextSwitchTo(lane->builder_mcxt);
+	bool		ok = take_hash_key(lane) && take_filter(lane);
+
+	MemoryContextSwitchTo(old);
+	return ok;
+}
+
+static bool
+take_hash_key(Lane *lane)
+{
+	StringInfoData key;
+	char	   *error;
+
+	lane->choice.hashed = lane->target->hashed;
+	if (lane->choice.hashed == 0)
+		return true;
+	initStringInfo(&key);
+	if (!routing_read_key(lane->target, &key, &error))
+	{
+		lane_failed_config(lane, TL_CAUSE_CONFIG, "%s", error);
+		return false;
+	}
+	lane->choice.hash_key = key.data;
+	lane->choice.hash_key_len = key.len;
+	return true;
+}
+
+/* NB: the lane is the extension's owner, as who the filter runs. */
+static bool
+take_filter(Lane *lane)
+{
+	const char *filter = lane->target->filter;
+	MemoryContext mcxt = CurrentMemoryContext;
+	char	   *sql;
+	char	   *error;
+
+	if (filter == NULL)
+		return true;
+	lane_begin_reading();
+	MemoryContextSwitchTo(mcxt);
+	sql = filter_compile_guarded(filter, lane->queue.ledger, &error);
+	lane_commit();
+	if (sql == NULL)
+		lane_failed_config(lane, TL_CAUSE_CONFIG, "option \"filter\" %s",
+						   error);
+	lane->choice.filter = sql;
+	return sql != NULL;
 }
 
 static TimestampTz

@@ -57,8 +57,8 @@ static bool is_suspect(const Cursor *cursor);
 static void set_range(LaneRow *row, const Cursor *cursor,
 					  QueuePosition first, const QueueWalk *walk,
 					  int32 timeline);
-static void set_whole_part(LaneRow *row, const QueueWalk *walk,
-						   int64 event_bytes);
+static void set_whole_part(const Queue *queue, LaneRow *row,
+						   const QueueWalk *walk);
 static void apply_settlement(LaneRow *row, const Settlement *settlement,
 							 int32 timeline, int64 *vanished);
 static void write_dead_letters(Queue *queue, List *dead);
@@ -415,7 +415,7 @@ claim_into(Queue *queue, LaneRow *row, int32 rows, int32 part_rows)
 	move_cursor(queue, &cursor, new_window);
 	set_range(row, &cursor, first, &walk, queue->timeline);
 	if (walk.rows <= part_rows && row->held == NIL)
-		set_whole_part(row, &walk, queue->event_bytes);
+		set_whole_part(queue, row, &walk);
 	return true;
 }
 
@@ -473,17 +473,17 @@ set_range(LaneRow *row, const Cursor *cursor, QueuePosition first,
 
 /* The cut is known: the range is one part. */
 static void
-set_whole_part(LaneRow *row, const QueueWalk *walk, int64 event_bytes)
+set_whole_part(const Queue *queue, LaneRow *row, const QueueWalk *walk)
 {
 	QueuePart  *part = &row->part;
 
 	part->durable = true;
 	part->last = walk->last;
 	part->rows = walk->rows;
-	part->checksum = walk->checksum;
+	part->checksum = routed_checksum(queue, walk->checksum);
 	part->history = row->range.history;
 	part->started_at = GetCurrentTimestamp();
-	part->event_bytes = event_bytes;
+	part->event_bytes = queue->event_bytes;
 	lane_random_uuid(&part->token);
 }
 
@@ -695,6 +695,7 @@ add_totals(QueueArgs *args, const Settlement *settlement, int64 dead,
 	arg_add(args, Int64GetDatum(settlement->retries));
 	arg_add(args, Int64GetDatum(settlement->unknowns));
 	arg_add(args, Int64GetDatum(settlement->resolves));
+	arg_add(args, Int64GetDatum(settlement->filtered));
 }
 
 static void

@@ -66,6 +66,7 @@ queue_open(Queue *queue, const Target *target, int32 lane)
 	queue->target = target->name;
 	queue->lane = lane;
 	queue->event_bytes = target->max_event_bytes;
+	queue->routing = target->routing;
 	lane_begin();
 	if (!become_extension_owner())
 	{

@@ -65,7 +65,7 @@ typedef struct StatementText
 	const char *key;			/* NULL: by key alone, all of it is in head */
 	const char *tail;
 	int			nargs;
-	Oid			types[38];
+	Oid			types[39];
 } StatementText;
 
 static const StatementText texts[Q_NSTATEMENTS] = {
@@ -111,16 +111,17 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 		" dead = dead + $31, vanished = vanished + $32,"
 		" batches = batches + $33, bytes = bytes + $34,"
 		" retries = retries + $35, unknowns = unknowns + $36,"
-		" resolves = resolves + $37,"
+		" resolves = resolves + $37, filtered = filtered + $38,"
 		" settled_at = CASE WHEN $33 > 0 THEN pg_catalog.now()"
-		" ELSE settled_at END, last_event = COALESCE($38, last_event) WHERE ",
-		LANE_KEY, " RETURNING ctid", 38,
+		" ELSE settled_at END, last_event = COALESCE($39, last_event) WHERE ",
+		LANE_KEY, " RETURNING ctid", 39,
 		{TIDOID, INT4OID, INT2OID, INT8OID, TEXTOID, PG_SNAPSHOTOID,
 			PG_SNAPSHOTOID, XID8OID, INT8OID, XID8OID, INT8OID, XID8OID,
 			INT8OID, INT4OID, INT4OID, INT2OID, XID8OID, INT8OID, INT4OID,
 			INT8OID, UUIDOID, INT2OID, TIMESTAMPTZOID, INT8OID, UUIDARRAYOID,
 			BYTEAOID, INT4OID, BOOLOID, INT8OID, INT8OID, INT8OID, INT8OID,
-	INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, UUIDOID}},
+			INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
+	UUIDOID}},
 	[Q_SAVE_STATE] = {
 		"UPDATE token_ledger.lane SET backend_state = $5,"
 		" state_timeline = $6, range_history = GREATEST(range_history, $7),"

@@ -29,7 +29,7 @@
 #include "utils/xid8.h"
 
 #include "compat.h"
-#include "queue.h"
+#include "queue_internal.h"
 
 #define WINDOW_QUALS \
 	" FROM ONLY token_ledger.token_ledger_events" \
@@ -51,6 +51,9 @@
 	" ORDER BY xid, seq"
 
 #define JOB_NARGS		5
+
+/* Where an event is, and which. */
+#define PLACE			"ingest_xid, ingest_seq, event_id"
 
 #define WINDOW_NARGS	7
 
@@ -87,6 +90,8 @@ static SPIPlanPtr walk_plan = NULL;
 static SPIPlanPtr read_plan = NULL;
 static SPIPlanPtr read_events_plan = NULL;
 static SPIPlanPtr read_job_plan = NULL;
+static SPIPlanPtr places_plan = NULL;
+static SPIPlanPtr job_places_plan = NULL;
 
 static void begin_stretches(Stretches *stretches, Datum from, Datum to,
 							const WindowSnapshot *previous,
@@ -94,8 +99,13 @@ static void begin_stretches(Stretches *stretches, Datum from, Datum to,
 static bool next_stretch(Stretches *stretches, Stretch *stretch);
 static void run_stretch(SPIPlanPtr plan, const Stretch *stretch, Datum to,
 						int64 rows, DestReceiver *receiver);
-static void execute(SPIPlanPtr plan, int nargs, const Oid *types,
-					const Datum *values, DestReceiver *receiver);
+static void stretch_values(const Stretch *stretch, Datum to, int64 rows,
+						   Datum *values);
+static void read_stretch(const Stretch *stretch, Datum to,
+						 BatchBuilder *builder, const ColumnChoice *choice);
+static void read_walk(WalkStatement *walk, BatchBuilder *builder,
+					  const ColumnChoice *choice);
+static void read_ids(Datum *ids, int n, BatchBuilder *builder);
 static SPIPlanPtr prepare(const char *sql, int nargs, Oid *types);
 static SPIPlanPtr prepare_window(const char *columns);
 static char *column_list(const ColumnChoice *choice);
@@ -160,8 +170,9 @@ read_window(Datum from, Datum to, QueuePosition after, QueuePosition upto,
 		read_plan = prepare_window(column_list(choice));
 	begin_stretches(&stretches, from, to, NULL, after, upto);
 	while (!batch_full(builder) && next_stretch(&stretches, &stretch))
-		run_stretch(read_plan, &stretch, to, PG_INT64_MAX,
-					batch_receiver(builder));
+		read_stretch(&stretch, to, builder, choice);
+	if (choice->filter != NULL)
+		filter_evidence(builder);
 }
 
 /* Appends what the job has still to send in (after, upto]. */
@@ -170,18 +181,27 @@ read_job_events(int64 job, QueuePosition after, QueuePosition upto,
 				BatchBuilder *builder, const ColumnChoice *choice)
 {
 	Datum		values[JOB_NARGS];
+	WalkStatement walk = {
+		.nargs = JOB_NARGS,.types = job_types,.values = values
+	};
 
 	if (read_job_plan == NULL)
 		read_job_plan = prepare(psprintf("SELECT %s" JOB_QUALS,
 										 column_list(choice)),
 								JOB_NARGS, job_types);
+	if (job_places_plan == NULL && choice->filter != NULL)
+		job_places_plan = prepare("SELECT " PLACE JOB_QUALS, JOB_NARGS,
+								  job_types);
+	walk.events = read_job_plan;
+	walk.places = job_places_plan;
 	values[0] = Int64GetDatum(job);
 	values[1] = UInt64GetDatum(after.xid);
 	values[2] = Int64GetDatum(after.seq);
 	values[3] = UInt64GetDatum(upto.xid);
 	values[4] = Int64GetDatum(upto.seq);
-	execute(read_job_plan, JOB_NARGS, job_types, values,
-			batch_receiver(builder));
+	read_walk(&walk, builder, choice);
+	if (choice->filter != NULL)
+		filter_evidence(builder);
 }
 
 /* Appends events by their ids. */
@@ -192,13 +212,10 @@ read_events(List *event_ids, BatchBuilder *builder,
 	Datum	   *ids = palloc(sizeof(Datum) * list_length(event_ids));
 	int			n = 0;
 	ListCell   *lc;
-	Datum		array;
 	Oid			type = UUIDARRAYOID;
 
 	foreach(lc, event_ids)
 		ids[n++] = UUIDPGetDatum((pg_uuid_t *) lfirst(lc));
-	array = PointerGetDatum(construct_array(ids, n, UUIDOID, UUID_LEN, false,
-											TYPALIGN_CHAR));
 	if (read_events_plan == NULL)
 	{
 		read_events_plan =
@@ -207,7 +224,22 @@ read_events(List *event_ids, BatchBuilder *builder,
 							 " WHERE event_id OPERATOR(pg_catalog.=) ANY ($1)",
 							 column_list(choice)), 1, &type);
 	}
-	execute(read_events_plan, 1, &type, &array, batch_receiver(builder));
+	if (choice->filter == NULL)
+		read_ids(ids, n, builder);
+	else
+		for (int i = 0; i < n && !batch_full(builder); i++)
+			filtered_read(read_events_plan, ids[i], builder);
+}
+
+static void
+read_ids(Datum *ids, int n, BatchBuilder *builder)
+{
+	Oid			type = UUIDARRAYOID;
+	Datum		array = PointerGetDatum(construct_array(ids, n, UUIDOID,
+														UUID_LEN, false,
+														TYPALIGN_CHAR));
+
+	walk_execute(read_events_plan, 1, &type, &array, batch_receiver(builder));
 }
 
 void
@@ -264,6 +296,42 @@ run_stretch(SPIPlanPtr plan, const Stretch *stretch, Datum to, int64 rows,
 {
 	Datum		values[WINDOW_NARGS];
 
+	stretch_values(stretch, to, rows, values);
+	walk_execute(plan, WINDOW_NARGS, window_types, values, receiver);
+}
+
+/* Appends a stretch's events until the builder is full. */
+static void
+read_stretch(const Stretch *stretch, Datum to, BatchBuilder *builder,
+			 const ColumnChoice *choice)
+{
+	Datum		values[WINDOW_NARGS];
+	WalkStatement walk = {
+		.events = read_plan,.nargs = WINDOW_NARGS,.types = window_types,
+		.values = values
+	};
+
+	if (places_plan == NULL && choice->filter != NULL)
+		places_plan = prepare_window(PLACE);
+	walk.places = places_plan;
+	stretch_values(stretch, to, PG_INT64_MAX, values);
+	read_walk(&walk, builder, choice);
+}
+
+static void
+read_walk(WalkStatement *walk, BatchBuilder *builder,
+		  const ColumnChoice *choice)
+{
+	if (choice->filter != NULL)
+		filtered_walk(walk, builder);
+	else
+		walk_execute(walk->events, walk->nargs, walk->types, walk->values,
+					 batch_receiver(builder));
+}
+
+static void
+stretch_values(const Stretch *stretch, Datum to, int64 rows, Datum *values)
+{
 	values[0] = UInt64GetDatum(stretch->hi);
 	values[1] = UInt64GetDatum(stretch->after.xid);
 	values[2] = Int64GetDatum(stretch->after.seq);
@@ -271,7 +339,6 @@ run_stretch(SPIPlanPtr plan, const Stretch *stretch, Datum to, int64 rows,
 	values[4] = Int64GetDatum(stretch->upto.seq);
 	values[5] = to;
 	values[6] = Int64GetDatum(rows);
-	execute(plan, WINDOW_NARGS, window_types, values, receiver);
 }
 
 /*
@@ -279,8 +346,8 @@ run_stretch(SPIPlanPtr plan, const Stretch *stretch, Datum to, int64 rows,
  * of its own: rows that are visible in a window's snapshot must be visible
  * here, and an older snapshot would pass over them for ever.
  */
-static void
-execute(SPIPlanPtr plan, int nargs, const Oid *types, const Datum *values,
+void
+walk_execute(SPIPlanPtr plan, int nargs, const Oid *types, const Datum *values,
 		DestReceiver *receiver)
 {
 	ParamListInfo params = makeParamList(nargs);
@@ -325,7 +392,7 @@ column_list(const ColumnChoice *choice)
 	StringInfoData list;
 
 	initStringInfo(&list);
-	appendStringInfoString(&list, "ingest_xid, ingest_seq, event_id");
+	appendStringInfoString(&list, PLACE);
 	for (int i = 0; i < choice->ncolumns; i++)
 	{
 		const char *name = choice->columns[i]->name;
@@ -335,6 +402,8 @@ column_list(const ColumnChoice *choice)
 	}
 	if (choice->nleft_out > 0)
 		append_left_out(&list, choice);
+	if (choice->filter != NULL)
+		appendStringInfo(&list, ", (%s) IS TRUE", choice->filter);
 	return list.data;
 }
 

@@ -19,6 +19,7 @@
 #include "common/hashfn.h"
 #include "guc.h"
 #include "registry.h"
+#include "routing.h"
 #include "target.h"
 #include "utils/builtins.h"
 #include "utils/varlena.h"
@@ -61,6 +62,16 @@ static const TlOption core_options[] = {
 	"Whether another ledger may fill the same table in the store"},
 	{"table", TL_STRING_OPT, TL_OPT_DESTINATION, NULL, 0, 0, NULL,
 	"Table in the store, with its schema where the store has them"},
+	{"columns", TL_STRING_OPT, 0, NULL, 0, 0, NULL,
+	"Columns of an event that are sent, separated by commas; default: all"},
+	{"exclude", TL_STRING_OPT, 0, NULL, 0, 0, NULL,
+	"Columns of an event that are not sent, separated by commas"},
+	{"hash", TL_STRING_OPT, 0, NULL, 0, 0, NULL,
+	"Text columns that are sent as the HMAC-SHA-256 of their value, in hexadecimal digits, separated by commas"},
+	{"hash_key", TL_STRING_OPT, TL_OPT_SECRET, NULL, 0, 0, NULL,
+	"Key of option hash, of 16 bytes or more"},
+	{"filter", TL_STRING_OPT, 0, NULL, 0, 0, NULL,
+	"Which events are sent: a boolean SQL expression over their columns, of built-in immutable functions and operators"},
 	{.name = NULL}
 };
 
@@ -169,6 +180,7 @@ load_options(Target *target, const TlOption *core, bool core_only)
 		return;
 	resolve_core(target);
 	resolve_retry(target);
+	routing_resolve(target);
 	if (!core_only)
 		apply_backend_limits(target);
 	if (target->error != NULL)

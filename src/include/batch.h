@@ -35,6 +35,11 @@ typedef struct ColumnChoice
 	const LedgerColumn *columns[LEDGER_NCOLUMNS];
 	int			nleft_out;		/* that the store's table lacks: */
 	const LedgerColumn *left_out[LEDGER_NCOLUMNS];	/* values are counted */
+	uint64		hashed;			/* bits of ledger_columns: sent as a hash */
+	const char *hash_key;		/* lives as long as the builder */
+	int			hash_key_len;	/* 0: none is hashed */
+	const char *filter;			/* SQL condition on the ledger's columns, of
+								 * filter_compile(); NULL: all events */
 } ColumnChoice;
 
 /* Where an event stands in the queue. */
@@ -70,6 +75,7 @@ typedef struct BatchRefusal
 	pg_uuid_t	event_id;
 	char	   *reason;			/* names the column and the limit, never its
 								 * contents */
+	char		code[6];		/* SQLSTATE; empty: none */
 } BatchRefusal;
 
 typedef struct BatchBuilder BatchBuilder;
@@ -77,8 +83,9 @@ typedef struct BatchBuilder BatchBuilder;
 /*
  * A builder for rows of these columns: ingest_xid, ingest_seq, event_id, then
  * the chosen ones (ledger_columns entries) in their order, event_id left out
- * if it is among them; and if any are left out, a bigint whose bit n is set
- * where left_out[n] has a value.  with_event_id: the batch has event_id as
+ * if it is among them; if any are left out, a bigint whose bit n is set where
+ * left_out[n] has a value; and if there is a filter, whether the event passes
+ * it.  with_event_id: the batch has event_id as
  * its first column; event_ids has it anyway.  Without "timestamp" no batch
  * has a finite timestamp, so a target's columns should always have it.
  *
@@ -104,15 +111,15 @@ extern DestReceiver *batch_receiver(BatchBuilder *builder);
 /* Has a limit been reached?  The row that did not fit was not taken. */
 extern bool batch_full(const BatchBuilder *builder);
 
-/* Events taken from the queue so far, refused ones included. */
+/* Events taken from the queue so far, refused and filtered ones included. */
 extern int32 batch_taken(const BatchBuilder *builder);
 
 /* Position of the last event taken; only if batch_taken() > 0. */
 extern QueuePosition batch_last(const BatchBuilder *builder);
 
 /*
- * Hash over the positions of all events taken, in their order; 0 for none.
- * Stable from version to version, but not between machines of other byte
+ * Hash over the positions of all events taken, in their order, and the ids of
+ * those that were filtered; 0 for none.  Stable from version to version, but not between machines of other byte
  * orders.
  */
 extern uint64 batch_checksum(const BatchBuilder *builder);
@@ -129,6 +136,20 @@ extern int64 batch_bytes(const BatchBuilder *builder);
  * bit map; NULL: none is left out.
  */
 extern const uint64 *batch_left_out(const BatchBuilder *builder);
+
+/* Events that did not pass the filter, and their ids until the next batch. */
+extern int32 batch_filtered(const BatchBuilder *builder);
+extern const pg_uuid_t *batch_filtered_ids(const BatchBuilder *builder);
+
+/*
+ * Takes an event that the query could not return since the filter throws for
+ * it: it is refused.  And how many there were.
+ */
+extern void batch_filter_failed(BatchBuilder *builder,
+								QueuePosition position,
+								const pg_uuid_t *event_id,
+								const char *code);
+extern int32 batch_filter_failures(const BatchBuilder *builder);
 
 /* Events the core refuses: a List of BatchRefusal *, until the next batch. */
 extern List *batch_refusals(const BatchBuilder *builder);

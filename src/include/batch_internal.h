@@ -15,6 +15,7 @@
 
 #include "batch.h"
 #include "batch_convert.h"
+#include "common/hmac.h"
 
 typedef struct BuilderColumn BuilderColumn;
 
@@ -54,6 +55,10 @@ struct BatchBuilder
 	int			ncolumns;
 	bool		with_event_id;
 	bool		with_left_out;	/* rows have a map of them behind */
+	bool		with_filter;	/* and at their end whether they pass it */
+	const char *hash_key;
+	int			hash_key_len;	/* 0: no column is hashed */
+	pg_hmac_ctx *hmac;			/* during a query */
 	bool		utf8;			/* the encoding of the database */
 	Utf8Source	source;
 	int64		row_width;		/* bytes of a row without its texts */
@@ -77,6 +82,8 @@ struct BatchBuilder
 	uint64		checksum;
 	List	   *refusals;
 	StringInfoData left_out;	/* a uint64 for each row; in batch_context */
+	StringInfoData filtered;	/* ids of events; in batch_context */
+	int32		filter_failures;
 
 	/* The row being converted. */
 	int64		row_text;		/* bytes of its texts so far */
@@ -91,7 +98,15 @@ extern void batch_grow(BatchBuilder *builder);
 /* batch_rows.c */
 extern void batch_receiver_init(DestReceiver *receiver);
 
+/* batch_hash.c */
+extern void batch_hash_begin(BatchBuilder *builder);
+extern void batch_hash_end(BatchBuilder *builder);
+extern void batch_hash_append(BatchBuilder *builder, StringInfo out,
+							  const char *text, int len);
+
 /* batch_values.c */
+extern bool append_hashed(BatchBuilder *builder, BuilderColumn *column,
+						  Datum value);
 extern const ValueType value_types[];	/* by TlType */
 extern int64 value_stored_size(Datum value);
 extern bool batch_refuse(BatchBuilder *builder, const char *fmt,...)

@@ -9,6 +9,7 @@
 #define TL_QUEUE_H
 
 #include "batch.h"
+#include "common/hashfn.h"
 #include "nodes/pg_list.h"
 #include "storage/itemptr.h"
 #include "utils/timestamp.h"
@@ -68,6 +69,7 @@ typedef struct Queue			/* one lane's view of one target */
 	int32		timeline;
 	int64		system_identifier;
 	int64		event_bytes;	/* of the parts that are made now */
+	uint64		routing;		/* of the target: is in their checksums */
 	bool		new_target;		/* this open made its row */
 	pg_uuid_t	ledger_id;
 	ItemPointerData target_tid; /* hints; the keys decide */
@@ -100,6 +102,7 @@ typedef struct Settlement
 	int32		held_gone;		/* held events that the ledger has no more */
 	int64		forwarded;
 	int64		replayed;		/* instead, where a job sends again */
+	int64		filtered;
 	int64		rows_new;
 	int64		batches;
 	int64		bytes;
@@ -114,6 +117,17 @@ typedef struct Settlement
 	const ColumnChoice *choice; /* NULL: no column was left out */
 	int64		left_out[LEDGER_NCOLUMNS];	/* values of choice->left_out */
 } Settlement;
+
+/*
+ * Of a part that is made under the target's routing: under another one it may
+ * have other events, or other values.
+ */
+static inline uint64
+routed_checksum(const Queue *queue, uint64 checksum)
+{
+	return queue->routing == 0 ? checksum :
+		hash_combine64(checksum, queue->routing);
+}
 
 struct Target;
 

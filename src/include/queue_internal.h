@@ -20,4 +20,34 @@ extern void lane_key(Queue *queue, QueueArgs *args);
 extern void settle_job_part(Queue *queue, const LaneRow *before,
 							const Settlement *settlement);
 
+/* queue_walk.c: runs a statement with a snapshot of its own. */
+extern void walk_execute(SPIPlanPtr plan, int nargs, const Oid *types,
+						 const Datum *values, DestReceiver *receiver);
+
+/*
+ * A statement that reads events behind a position, parameters $2 and $3, and
+ * up to one, $4 and $5.
+ */
+typedef struct WalkStatement
+{
+	SPIPlanPtr	events;			/* returns what a batch builder expects */
+	SPIPlanPtr	places;			/* ingest_xid, ingest_seq, event_id */
+	int			nargs;
+	const Oid  *types;
+	Datum	   *values;
+} WalkStatement;
+
+/*
+ * queue_filtered.c: the same with a filter that may throw.  Past each event
+ * for which it does; the statement's positions are moved.
+ */
+extern void filtered_walk(WalkStatement *walk, BatchBuilder *builder);
+extern void filtered_read(SPIPlanPtr plan, Datum id, BatchBuilder *builder);
+
+/*
+ * At the end of a batch: throws if the filter, rather than its events, is to
+ * blame.
+ */
+extern void filter_evidence(const BatchBuilder *builder);
+
 #endif							/* TL_QUEUE_INTERNAL_H */

@@ -46,6 +46,12 @@ typedef struct Target
 	bool		start_now;		/* of a new target: skip what is there */
 	bool		shared;			/* another ledger may fill the table too */
 	const char *table;			/* NULL: the backend's default */
+
+	/* What the target gets: routing.h. */
+	uint64		unsent;			/* bits of ledger_columns */
+	uint64		hashed;			/* bits of ledger_columns */
+	const char *filter;			/* as written, UTF-8; NULL: all events */
+	uint64		routing;		/* a hash of these; 0: everything is sent */
 } Target;
 
 /*
@@ -59,7 +65,8 @@ extern List *target_load_all(const char *database);
  * The same from the core's options alone, without loading a backend: for the
  * launcher, which runs no third party's code.  backend and destination stay
  * NULL, and mistakes that only the backend's declarations show are not seen;
- * the fingerprints are those of target_load_all.
+ * the fingerprints are those of target_load_all.  Neither of them looks at a
+ * filter: see routing_check().
  */
 extern List *target_load_core_only(const char *database);
 
