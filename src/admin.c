@@ -88,10 +88,10 @@ emit_routing(void *arg, const Target *target)
 {
 	if (target->unsent != 0)
 		emit_pair(arg, "columns_not_sent",
-				  routing_column_names(target->unsent));
+				  routing_columns(target->unsent));
 	if (target->hashed != 0)
 		emit_pair(arg, "columns_hashed",
-				  routing_column_names(target->hashed));
+				  routing_columns(target->hashed));
 	if (target->filter != NULL)
 		emit_pair(arg, "filter", "on");
 }

@@ -218,7 +218,7 @@ analyze(Node *raw, Relation ledger, const char *query)
 	return expr;
 }
 
-/* Throws unless the node, and each below it, is allowed; context: the ledger */
+/* Throws unless it, and all below it, is allowed; context: the ledger. */
 static bool
 check_node(Node *node, void *context)
 {

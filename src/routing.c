@@ -107,7 +107,7 @@ column_bit(Target *target, const char *option, const char *name)
 	target->error = psprintf("option \"%s\" names a column that events do not have: \"%s\"",
 							 option, option_shown(copy));
 	target->hint = psprintf("Columns, separated by commas: %s.",
-							routing_column_names(ALL_COLUMNS));
+							routing_columns(ALL_COLUMNS));
 	return 0;
 }
 
@@ -132,12 +132,12 @@ check_required(Target *target)
 		return;
 	if (options_given(target->options, "columns"))
 		target->error = psprintf("option \"columns\" lacks %s",
-								 routing_column_names(target->unsent & required));
+								 routing_columns(target->unsent & required));
 	else
 		target->error = psprintf("option \"exclude\" names %s",
-								 routing_column_names(target->unsent & required));
+								 routing_columns(target->unsent & required));
 	target->hint = psprintf("These columns are sent to every store: %s.",
-							routing_column_names(required));
+							routing_columns(required));
 }
 
 static void
@@ -153,13 +153,17 @@ check_hashed(Target *target)
 	if ((target->hashed & ~texts) != 0)
 	{
 		target->error = psprintf("option \"hash\" names columns that are not text: %s",
-								 routing_column_names(target->hashed & ~texts));
+								 routing_columns(target->hashed & ~texts));
 		target->hint = psprintf("Columns that can be hashed: %s.",
-								routing_column_names(texts));
+								routing_columns(texts));
 	}
 	else if ((target->hashed & target->unsent) != 0)
+	{
+		uint64		both = target->hashed & target->unsent;
+
 		target->error = psprintf("option \"hash\" names columns that are not sent: %s",
-								 routing_column_names(target->hashed & target->unsent));
+								 routing_columns(both));
+	}
 }
 
 /* NB: a key without hash is probably a hash that was forgotten. */
@@ -206,7 +210,7 @@ routing_read_key(const Target *target, StringInfo out, char **error)
 }
 
 char *
-routing_column_names(uint64 columns)
+routing_columns(uint64 columns)
 {
 	StringInfoData names;
 
@@ -280,10 +284,13 @@ names_array(uint64 columns)
 											 false);
 
 	for (int i = 0; i < LEDGER_NCOLUMNS; i++)
+	{
+		Datum		name = CStringGetTextDatum(ledger_columns[i].name);
+
 		if ((columns & (UINT64CONST(1) << i)) != 0)
-			state = accumArrayResult(state,
-									 CStringGetTextDatum(ledger_columns[i].name),
-									 false, TEXTOID, CurrentMemoryContext);
+			state = accumArrayResult(state, name, false, TEXTOID,
+									 CurrentMemoryContext);
+	}
 	return makeArrayResult(state, CurrentMemoryContext);
 }
 

@@ -119,8 +119,8 @@ extern QueuePosition batch_last(const BatchBuilder *builder);
 
 /*
  * Hash over the positions of all events taken, in their order, and the ids of
- * those that were filtered; 0 for none.  Stable from version to version, but not between machines of other byte
- * orders.
+ * those that were filtered; 0 for none.  Stable from version to version, but
+ * not between machines of other byte orders.
  */
 extern uint64 batch_checksum(const BatchBuilder *builder);
 extern uint64 batch_checksum_add(uint64 checksum, QueuePosition position);

@@ -26,7 +26,7 @@ extern bool routing_read_key(const Target *target, StringInfo out,
 							 char **error);
 
 /* Names, separated by ", ". */
-extern char *routing_column_names(uint64 columns);
+extern char *routing_columns(uint64 columns);
 
 /* The number of a column among ledger_columns; -1: there is none. */
 extern int	ledger_column_number(const char *name);

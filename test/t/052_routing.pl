@@ -212,6 +212,7 @@ my @mistakes = (
 	[ { filter => 'timestamp::date > \'2026-01-01\'' }, qr/function date, whose result can change/ ],
 	[ { filter => 'current_user = \'secret\'' }, qr/kind that is not allowed/ ],
 	[ { filter => 'random() < 0.5' }, qr/function random, whose result can change/ ],
+	# sleep-ok: refused, never run
 	[ { filter => 'pg_sleep(1) IS NULL' }, qr/function pg_sleep, whose result can change/ ],
 	[ { filter => 'model IN (SELECT rolname FROM pg_authid)' }, qr/has a subquery/ ],
 	[ { filter => 'EXISTS (SELECT 1)' }, qr/has a subquery/ ],
