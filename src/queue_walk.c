@@ -347,8 +347,8 @@ stretch_values(const Stretch *stretch, Datum to, int64 rows, Datum *values)
  * here, and an older snapshot would pass over them for ever.
  */
 void
-walk_execute(SPIPlanPtr plan, int nargs, const Oid *types, const Datum *values,
-		DestReceiver *receiver)
+walk_execute(SPIPlanPtr plan, int nargs, const Oid *types,
+			 const Datum *values, DestReceiver *receiver)
 {
 	ParamListInfo params = makeParamList(nargs);
 	SPIExecuteOptions options = {.params = params, .dest = receiver};

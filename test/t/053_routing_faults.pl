@@ -104,6 +104,26 @@ status_is('odd', 'state, in_flight + pending', 'running|0',
 	'with another filter it goes on');
 identity_ok($node, 'app');
 
+# Replayed events go through the filter of now, and are counted once.
+set_targets($node, target('odd', filter => q{(metadata->>'n')::int % 4 > 1}));
+caught_up_ok($node, 'app', 'odd');
+my $stored = store('SELECT count(*) FROM odd');
+my $counts = ledger('SELECT forwarded, filtered, dead FROM token_ledger.status');
+my $job = ledger("SELECT token_ledger.replay('odd',"
+	  . " '2026-01-01 00:00Z', '2026-01-01 00:11:41Z')");
+
+$node->safe_psql('app', "CALL token_ledger.wait_for_job($job)");
+is( ledger("SELECT state FROM token_ledger.jobs WHERE id = $job"),
+	'done', 'events are replayed');
+is( store('SELECT count(*) FROM odd') - $stored,
+	ledger("SELECT count(*) FROM $events WHERE metadata->>'n' ~ '^[0-9]+\$'"
+		  . " AND (metadata->>'n')::int % 4 = 2"),
+	'those that pass now and did not then have come');
+is(ledger('SELECT forwarded, filtered, dead FROM token_ledger.status'),
+	$counts, 'nothing is counted a second time');
+stored_is('odd', store('SELECT count(*) FROM odd'), 'nothing is doubled');
+identity_ok($node, 'app');
+
 # A batch lands, and the lane ends without knowing.  One store refuses an event
 # that it has, the other one has to be asked.
 sub land_unknown
