@@ -68,14 +68,16 @@ sub _own
 	return [ $weight, $name, $kills, sub { $self->$method } ];
 }
 
-# Until so many processes were killed, or the time is over (0: never).
+# Until so many processes were killed, or the time is over (0: never) and at
+# least so many were.
 sub cause
 {
-	my ($self, $kills, $seconds) = @_;
+	my ($self, $kills, $seconds, $least) = @_;
 	my $n = 0;
 
 	while ($self->{kills} < $kills
-		&& (!$seconds || time - $self->{begun} < $seconds))
+		&& (!$seconds || $self->{kills} < $least
+			|| time - $self->{begun} < $seconds))
 	{
 		my (undef, $name, $killing, $do) = @{ $self->_draw };
 		my $begun = time;
