@@ -451,7 +451,7 @@ COMMENT ON COLUMN token_ledger.lane.lane IS 'Number of the lane, from 0.';
 COMMENT ON COLUMN token_ledger.lane.epoch IS
 'Grows whenever a process takes the lane over; an earlier owner writes nothing.';
 COMMENT ON COLUMN token_ledger.lane.source IS
-'Where the claimed range comes from: window, dead_letter or job. NULL: no range.';
+'Where the claimed range comes from: window or job; dead_letter: no range, the held events are dead letters that are sent again. NULL: no range.';
 COMMENT ON COLUMN token_ledger.lane.source_id IS
 'Which job, where the range comes from one.';
 COMMENT ON COLUMN token_ledger.lane.range_from IS
@@ -491,9 +491,9 @@ COMMENT ON COLUMN token_ledger.lane.part_started_at IS
 COMMENT ON COLUMN token_ledger.lane.part_event_bytes IS
 'max_event_bytes when the part was made: read again, it leaves out what it left out then.';
 COMMENT ON COLUMN token_ledger.lane.held IS
-'Events that were refused alone; they are judged again together with later ones.';
+'Events that were refused alone, to be judged again together with later ones; or dead letters that are sent again.';
 COMMENT ON COLUMN token_ledger.lane.held_suspect IS
-'Some of them may have been sent before a fail-over and are looked up first.';
+'Some of them may have been sent before, by another lane or before a fail-over, and are looked up first.';
 COMMENT ON COLUMN token_ledger.lane.backend_state IS
 'What the backend has saved: a stream, a channel.';
 COMMENT ON COLUMN token_ledger.lane.state_timeline IS
@@ -529,7 +529,7 @@ CREATE TABLE token_ledger.dead_letter (
 	target_id integer NOT NULL,
 	event_id uuid NOT NULL,
 	state text NOT NULL DEFAULT 'dead'
-		CHECK (state IN ('dead', 'requeued', 'discarded')),
+		CHECK (state IN ('dead', 'requeued', 'sending', 'discarded')),
 	reason text NOT NULL,
 	code text,
 	times integer NOT NULL DEFAULT 1,
@@ -537,12 +537,16 @@ CREATE TABLE token_ledger.dead_letter (
 	last_at timestamptz NOT NULL DEFAULT now(),
 	PRIMARY KEY (target_id, event_id)
 );
+CREATE INDEX dead_letter_requeued_idx ON token_ledger.dead_letter (target_id)
+	WHERE state = 'requeued';
+COMMENT ON INDEX token_ledger.dead_letter_requeued_idx IS
+'What a target''s lanes are to send again.';
 COMMENT ON TABLE token_ledger.dead_letter IS
-'Events that a store refused.';
+'Events that a store refused. One that it takes later has no row any more.';
 COMMENT ON COLUMN token_ledger.dead_letter.target_id IS 'The target.';
 COMMENT ON COLUMN token_ledger.dead_letter.event_id IS 'The event.';
 COMMENT ON COLUMN token_ledger.dead_letter.state IS
-'dead, requeued (to be sent again) or discarded (given up).';
+'dead, requeued (to be sent again), sending (a lane has it) or discarded (given up).';
 COMMENT ON COLUMN token_ledger.dead_letter.reason IS
 'Why, in the store''s or the core''s words.';
 COMMENT ON COLUMN token_ledger.dead_letter.code IS 'The store''s code.';
@@ -1440,6 +1444,70 @@ REVOKE ALL ON FUNCTION token_ledger.cancel_job FROM PUBLIC;
 COMMENT ON FUNCTION token_ledger.cancel_job(bigint) IS
 'Ends a job: at once if it has not begun, else after the step that it is at. What it has done stays done. false: it had ended already.';
 
+-- Dead letters of a target: all of those that are in one of the states, or
+-- only those of the ids, or of the code, that are given.
+CREATE FUNCTION token_ledger.set_dead_letters(target text, event_ids uuid[],
+	code text, from_states text[], to_state text)
+RETURNS bigint LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	asked integer;
+	changed bigint;
+BEGIN
+	SELECT t.id INTO asked
+	FROM token_ledger.target t, token_ledger.cluster_key() k
+	WHERE t.name = set_dead_letters.target
+		AND t.system_identifier = k.system_identifier
+		AND t.database_oid = k.database_oid;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'undefined_object',
+			MESSAGE = format('target "%s" has not started in this database',
+				target),
+			HINT = 'See token_ledger.status, and tokenledger.targets.';
+	END IF;
+	UPDATE token_ledger.dead_letter d SET state = to_state
+	WHERE d.target_id = asked AND d.state = ANY (from_states)
+		AND (event_ids IS NULL OR d.event_id = ANY (event_ids))
+		AND (set_dead_letters.code IS NULL
+			OR d.code = set_dead_letters.code);
+	GET DIAGNOSTICS changed = ROW_COUNT;
+	IF changed > 0 THEN
+		PERFORM token_ledger.wake();
+	END IF;
+	RETURN changed;
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.set_dead_letters FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.set_dead_letters(text, uuid[], text, text[], text) IS
+'What requeue() and discard() have in common.';
+
+CREATE FUNCTION token_ledger.requeue(target text,
+	event_ids uuid[] DEFAULT NULL, code text DEFAULT NULL)
+RETURNS bigint LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT token_ledger.set_dead_letters(target, event_ids, code,
+		CASE WHEN event_ids IS NULL THEN ARRAY['dead']
+			ELSE ARRAY['dead', 'discarded'] END, 'requeued')
+$$;
+REVOKE ALL ON FUNCTION token_ledger.requeue FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.requeue(text, uuid[], text) IS
+'Lets dead letters of a target be sent again once the transaction has committed: all of them, those of these events (discarded ones too), or those with this code. Returns how many.';
+
+CREATE FUNCTION token_ledger.discard(target text,
+	event_ids uuid[] DEFAULT NULL, code text DEFAULT NULL)
+RETURNS bigint LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT token_ledger.set_dead_letters(target, event_ids, code,
+		ARRAY['dead', 'requeued'], 'discarded')
+$$;
+REVOKE ALL ON FUNCTION token_ledger.discard FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.discard(text, uuid[], text) IS
+'Gives dead letters of a target up: all of them, those of these events, or those with this code. They are counted as discarded, and the ledger may drop their events. Returns how many.';
+
 -- The account begins anew, as the cursor does: what the rows say of events
 -- that were forwarded is true of the original alone.  First the lock of
 -- retired, then the target's row, as in retire().
@@ -1569,7 +1637,8 @@ BEGIN
 	FROM token_ledger.lane l
 		JOIN ONLY token_ledger.token_ledger_events e
 			ON e.event_id = ANY (l.held)
-	WHERE l.target_id = backlog.target_id;
+	WHERE l.target_id = backlog.target_id
+		AND l.source IS DISTINCT FROM 'dead_letter';
 	oldest := least(oldest, claimed, held);
 END
 $$;
@@ -1587,8 +1656,8 @@ GRANT EXECUTE ON FUNCTION token_ledger.pending TO pg_monitor;
 COMMENT ON FUNCTION token_ledger.pending(integer) IS
 'How many committed events a target has not claimed yet.';
 
--- A requeued dead letter is pending until a lane carries it, and then in
--- flight.  What a job sends again is neither: it has been counted before.
+-- A requeued dead letter is pending until a lane takes it, and then one of the
+-- events that the lane holds.  What a job sends again is neither: it has been counted before.
 CREATE VIEW token_ledger.totals AS
 	SELECT t.id AS target_id,
 		coalesce(l.forwarded, 0) AS forwarded,
@@ -1596,9 +1665,7 @@ CREATE VIEW token_ledger.totals AS
 		coalesce(l.filtered, 0) AS filtered,
 		coalesce(l.vanished, 0) + t.vanished AS vanished,
 		coalesce(l.in_flight, 0) AS in_flight,
-		b.pending
-			+ greatest(coalesce(d.requeued, 0) - coalesce(l.requeued, 0), 0)
-			AS pending,
+		b.pending + coalesce(d.requeued, 0) AS pending,
 		b.oldest,
 		coalesce(d.dead, 0) AS dead,
 		coalesce(d.discarded, 0) AS discarded
@@ -1613,10 +1680,8 @@ CREATE VIEW token_ledger.totals AS
 				sum(replayed)::bigint AS replayed,
 				sum(filtered)::bigint AS filtered,
 				sum(vanished)::bigint AS vanished,
-				sum(range_rows - done_rows)
-					FILTER (WHERE source = 'dead_letter') AS requeued,
 				coalesce(sum(range_rows - done_rows)
-					FILTER (WHERE source IN ('window', 'dead_letter')), 0)
+					FILTER (WHERE source = 'window'), 0)
 					+ sum(coalesce(cardinality(held), 0)) AS in_flight
 			FROM token_ledger.lane
 			GROUP BY target_id) l
@@ -1734,7 +1799,7 @@ COMMENT ON COLUMN token_ledger.status.in_flight IS
 COMMENT ON COLUMN token_ledger.status.pending IS
 'Committed events that no lane has claimed yet, requeued dead letters included; NULL: no lane has taken the target up yet.';
 COMMENT ON COLUMN token_ledger.status.dead IS
-'Events that the store refused: dead letters.';
+'Events that the store refused: see token_ledger.dead_letters.';
 COMMENT ON COLUMN token_ledger.status.discarded IS
 'Dead letters that were given up.';
 COMMENT ON COLUMN token_ledger.status.filtered IS
@@ -1745,7 +1810,7 @@ COMMENT ON COLUMN token_ledger.status.replayed IS
 'Events that jobs have sent again and the store has acknowledged, however often; not among those forwarded.';
 COMMENT ON COLUMN token_ledger.status.lag_events IS 'in_flight + pending.';
 COMMENT ON COLUMN token_ledger.status.lag_seconds IS
-'Age of the first event, in the order of the queue, that is not settled yet, by its timestamp; 0 if there is none, NULL if that is infinite.';
+'Age of the first event, in the order of the queue, that is not settled yet, by its timestamp; requeued dead letters do not count. 0 if there is none, NULL if that is infinite.';
 COMMENT ON COLUMN token_ledger.status.last_error IS
 'Why the target is invalid or in error.';
 COMMENT ON COLUMN token_ledger.status.cause IS
@@ -1911,6 +1976,46 @@ COMMENT ON COLUMN token_ledger.jobs.requested_by IS
 COMMENT ON COLUMN token_ledger.jobs.requested_at IS 'When it was asked for.';
 COMMENT ON COLUMN token_ledger.jobs.started_at IS 'When it was begun.';
 COMMENT ON COLUMN token_ledger.jobs.finished_at IS 'When it was ended.';
+
+-- Not for pg_monitor: the store's words may quote an event.
+CREATE VIEW token_ledger.dead_letters AS
+	SELECT t.name AS target,
+		d.event_id,
+		d.state,
+		d.reason,
+		d.code,
+		d.times,
+		d.first_at,
+		d.last_at,
+		e."timestamp",
+		e.provider,
+		e.model
+	FROM token_ledger.dead_letter d
+		JOIN token_ledger.target t ON t.id = d.target_id
+		JOIN token_ledger.cluster_key() k
+			ON k.system_identifier = t.system_identifier
+			AND k.database_oid = t.database_oid
+		LEFT JOIN ONLY token_ledger.token_ledger_events e
+			ON e.event_id = d.event_id;
+COMMENT ON VIEW token_ledger.dead_letters IS
+'One row per event that a target''s store has refused, and has not taken since.';
+COMMENT ON COLUMN token_ledger.dead_letters.target IS 'Name of the target.';
+COMMENT ON COLUMN token_ledger.dead_letters.event_id IS 'The event.';
+COMMENT ON COLUMN token_ledger.dead_letters.state IS
+'dead, requeued (to be sent again), sending (a lane has it) or discarded (given up).';
+COMMENT ON COLUMN token_ledger.dead_letters.reason IS
+'Why, in the store''s or the core''s words.';
+COMMENT ON COLUMN token_ledger.dead_letters.code IS 'The store''s code.';
+COMMENT ON COLUMN token_ledger.dead_letters.times IS
+'How often the event was refused.';
+COMMENT ON COLUMN token_ledger.dead_letters.first_at IS
+'When it was first refused.';
+COMMENT ON COLUMN token_ledger.dead_letters.last_at IS
+'When it was last refused.';
+COMMENT ON COLUMN token_ledger.dead_letters."timestamp" IS
+'Of the event; NULL: the ledger no longer holds it.';
+COMMENT ON COLUMN token_ledger.dead_letters.provider IS 'Of the event.';
+COMMENT ON COLUMN token_ledger.dead_letters.model IS 'Of the event.';
 
 CREATE VIEW token_ledger.accounting AS
 	SELECT a.target, a.ledger, a.retired, a.skipped, a.filtered, a.forwarded,

@@ -7,7 +7,8 @@
  * not those of the caller's own transaction, which no lane can see.  They are
  * delivered when none of them lies beyond the cursor, and the ranges that
  * were claimed up to then are settled.  Ranges claimed later do not matter,
- * so that a flush ends under any load.
+ * so that a flush ends under any load.  Dead letters that were requeued are
+ * waited for as well.
  *
  *-------------------------------------------------------------------------
  */
@@ -59,6 +60,9 @@ static const char beyond_sql[] =
 " AND pg_catalog.pg_visible_in_snapshot(e.ingest_xid, t.window_to)"
 " AND NOT pg_catalog.pg_visible_in_snapshot(e.ingest_xid, t.window_from)"
 " AND e.ingest_xid IS DISTINCT FROM $3)"
+" OR EXISTS (SELECT FROM token_ledger.dead_letter d"
+" WHERE d.target_id OPERATOR(pg_catalog.=) t.id"
+" AND d.state OPERATOR(pg_catalog.=) 'requeued')"
 " FROM token_ledger.target t WHERE t.id OPERATOR(pg_catalog.=) $1"
 " AND t.window_to IS NOT NULL";
 

@@ -180,6 +180,7 @@ lane_start(LaneSlot *slot)
 	load_target(lane);
 	open_queue(lane);
 	CacheRegisterRelcacheCallback(catalog_callback, (Datum) 0);
+	requeue_init(lane);
 	lane_restart_range(lane);
 	tell_lanes_needed(lane);
 	return lane;

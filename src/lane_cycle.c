@@ -36,6 +36,7 @@
 static void take_up_remote_changes(Lane *lane);
 static bool claim_in_turn(Lane *lane);
 static bool claim(Lane *lane);
+static bool holds_work(const Lane *lane);
 static bool may_claim(Lane *lane);
 static bool see_work(Lane *lane);
 static void build_part(Lane *lane);
@@ -69,6 +70,7 @@ static void count_left_out(Lane *lane, int32 row);
 static pg_uuid_t *copy_uuid(const pg_uuid_t *id);
 static void take_turns(Lane *lane);
 static void settle(Lane *lane);
+static void held_failed(Lane *lane);
 static void forget_part(Lane *lane);
 static void lost(Lane *lane);
 static void after_call(Lane *lane, const TlVerdict *verdict, bool dropped);
@@ -120,8 +122,7 @@ lane_restart_range(Lane *lane)
 	queue_forget_state(&lane->queue);
 	lane->recovered = lane->queue.row.part.durable;
 	lane->pass_over_held = lane->held_heard = false;
-	lane_set_phase(lane, lane->queue.row.range.claimed ?
-				   LANE_CLAIMED : LANE_IDLE);
+	lane_set_phase(lane, holds_work(lane) ? LANE_CLAIMED : LANE_IDLE);
 }
 
 /* Somebody has changed the store's table: what was said of it is over. */
@@ -159,8 +160,8 @@ claim(Lane *lane)
 		return false;
 	claimed = queue_claim(&lane->queue, target->claim_rows,
 						  target->batch_rows);
-	lane->claim_was_full = claimed &&
-		lane->queue.row.range.rows >= target->claim_rows;
+	lane->claim_was_full = lane->queue.row.requeued || (claimed &&
+		lane->queue.row.range.rows >= target->claim_rows);
 	lane->claim_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												 target->flush_interval_ms);
 	if (lane->claim_was_full)
@@ -169,6 +170,13 @@ claim(Lane *lane)
 		return false;
 	lane_set_phase(lane, LANE_CLAIMED);
 	return true;
+}
+
+/* Something to be sent that need not be claimed any more. */
+static bool
+holds_work(const Lane *lane)
+{
+	return lane->queue.row.range.claimed || lane->queue.row.requeued;
 }
 
 /* Is there something, and is it time? */
@@ -199,6 +207,8 @@ see_work(Lane *lane)
 	pg_atomic_write_u32(&lane->slot->sleeping, 1);
 	pg_memory_barrier();
 	found = queue_look(&lane->queue);
+	if (!found)
+		requeue_look(lane);
 	if (found || lane->queue.paused)
 		pg_atomic_write_u32(&lane->slot->sleeping, 0);
 	return found;
@@ -263,7 +273,8 @@ build_part(Lane *lane)
 	if (!make_part_durable(lane, &part))
 		return lost(lane);
 	lane->part = part_create(lane->whole.nrows);
-	part_expect(lane->part, held_rows(lane, taken), lane->held_heard);
+	part_expect(lane->part, held_rows(lane, taken),
+				lane->held_heard || requeue_heard(lane));
 	refuse_ours(lane);
 }
 
@@ -651,7 +662,10 @@ retry_later(Lane *lane, const TlVerdict *verdict, TlOutcome outcome)
 static void
 part_finished(Lane *lane)
 {
-	if (lane->part->counts[ROW_SUSPECT] > 0 && !lane_sends_again(lane) &&
+	bool		suspects = lane->part->counts[ROW_SUSPECT] > 0;
+	bool		requeued = lane->queue.row.requeued;
+
+	if (suspects && !requeued && !lane_sends_again(lane) &&
 		!hold_suspects(lane))
 	{
 		TlVerdict	verdict = {.struct_size = sizeof(TlVerdict)};
@@ -666,6 +680,8 @@ part_finished(Lane *lane)
 		return;
 	}
 	collect(lane);
+	if (suspects && requeued)
+		requeue_give_back(lane);
 	settle(lane);
 }
 
@@ -769,6 +785,7 @@ settle(Lane *lane)
 	Target	   *target = lane->target;
 	bool		held = settlement->held != NIL;
 	bool		again = lane_sends_again(lane);
+	bool		requeued = queue->row.requeued;
 	bool		more = lane->claim_was_full && !held && !again &&
 		lane->slot->lane < target->lanes;
 	bool		make_room = more && lane_job_wanted(lane);
@@ -785,29 +802,36 @@ settle(Lane *lane)
 	lane->slot->failures = 0;	/* it works: a later failure is a new one */
 	ConditionVariableBroadcast(&tl_shared->settled);
 	take_turns(lane);
+	requeue_settled(lane, settlement, requeued);
 	forget_part(lane);
 	lane->recovered = false;
 	lane->claim_first = again && !queue->row.range.claimed;
 	if (!again)
-		lane->claim_was_full = make_room || (queue->row.range.claimed &&
-											 queue->row.range.rows >=
-											 target->claim_rows);
-	lane_set_phase(lane, lane->queue.row.range.claimed ?
-				   LANE_CLAIMED : LANE_IDLE);
-	if (!held)
-		lane_succeeded(lane);
+		lane->claim_was_full = make_room || requeued ||
+			(queue->row.range.claimed &&
+			 queue->row.range.rows >= target->claim_rows);
+	lane_set_phase(lane, holds_work(lane) ? LANE_CLAIMED : LANE_IDLE);
+	if (requeued && lane->requeue_refused)
+		requeue_failed(lane);
+	else if (held && !requeued)
+		held_failed(lane);
 	else
-	{
-		TlVerdict	verdict = {.struct_size = sizeof(TlVerdict)};
+		lane_succeeded(lane);
+}
 
-		verdict.cause = TL_CAUSE_DATA;
-		strlcpy(verdict.message, "the store refuses events, and has accepted"
-				" none since that would show that they are to blame",
-				sizeof(verdict.message));
-		lane_failed(lane, &verdict);
-		lane->held_retry_at = lane->retry_at;
-		lane->retry_at = 0;
-	}
+/* Ranges are not kept waiting, and take the held events along. */
+static void
+held_failed(Lane *lane)
+{
+	TlVerdict	verdict = {.struct_size = sizeof(TlVerdict),
+	.cause = TL_CAUSE_DATA};
+
+	strlcpy(verdict.message, "the store refuses events, and has accepted none"
+			" since that would show that they are to blame",
+			sizeof(verdict.message));
+	lane_failed(lane, &verdict);
+	lane->held_retry_at = lane->retry_at;
+	lane->retry_at = 0;
 }
 
 static void

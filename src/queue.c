@@ -54,6 +54,7 @@ static bool claim_into(Queue *queue, LaneRow *row, int32 rows,
 					   int32 part_rows);
 static void advance_to_new_window(Cursor *cursor);
 static bool is_suspect(const Cursor *cursor);
+static bool may_take_requeued(const Queue *queue, const LaneRow *row);
 static void set_range(LaneRow *row, const Cursor *cursor,
 					  QueuePosition first, const QueueWalk *walk,
 					  int32 timeline);
@@ -67,12 +68,11 @@ static bool read_cursor(Queue *queue, QueueStatement statement,
 						Cursor *cursor);
 static void move_cursor(Queue *queue, const Cursor *cursor, bool new_window);
 static Datum current_snapshot(void);
-static void add_range(QueueArgs *args, const QueueRange *range);
+static void add_range(QueueArgs *args, const LaneRow *row);
 static void add_part(QueueArgs *args, const QueuePart *part);
 static void add_totals(QueueArgs *args, const Settlement *settlement,
 					   int64 dead, int64 vanished);
 static void add_position(QueueArgs *args, bool valid, QueuePosition position);
-static Datum uuid_array(List *ids);
 static bool is_null_uuid(const pg_uuid_t *uuid);
 static void target_key(Queue *queue, QueueArgs *args);
 
@@ -82,10 +82,12 @@ queue_look(Queue *queue)
 	Cursor		cursor;
 	QueueWalk	walk = {0};
 	WindowSnapshot *now = NULL;
+	bool		requeued = false;
 
 	lane_begin();
 	if (read_cursor(queue, Q_LOOK_TARGET, &cursor) && !cursor.stopped)
 	{
+		requeued = may_take_requeued(queue, &queue->row);
 		walk_window(cursor.from, cursor.to, NULL, cursor.last, 1, &walk);
 		if (walk.rows == 0)
 		{
@@ -108,7 +110,7 @@ queue_look(Queue *queue)
 	}
 	if (now != NULL)
 		queue->last_look = now;
-	return walk.rows > 0;
+	return walk.rows > 0 || requeued;
 }
 
 bool
@@ -328,6 +330,8 @@ settle_and_claim(Queue *queue, const Settlement *settlement, int32 claim_rows,
 	apply_settlement(&row, settlement, queue->timeline, &vanished);
 	if (queue->row.range.job == 0)
 		write_dead_letters(queue, settlement->dead);
+	if (queue->row.requeued && settlement->part_done)
+		settle_requeued(queue, settlement);
 	write_left_out(queue, settlement);
 	if (claim_rows > 0 && !row.range.claimed)
 		claimed = claim_into(queue, &row, claim_rows, part_rows);
@@ -390,7 +394,10 @@ queue_adopt_row(Queue *queue, const LaneRow *row)
 	MemoryContextReset(old);
 }
 
-/* Claims into row; the target's row stays locked until the commit. */
+/*
+ * Claims into row: a range, or dead letters that are to be sent again, in
+ * turns.  The target's row stays locked until the commit.
+ */
 static bool
 claim_into(Queue *queue, LaneRow *row, int32 rows, int32 part_rows)
 {
@@ -399,8 +406,13 @@ claim_into(Queue *queue, LaneRow *row, int32 rows, int32 part_rows)
 	QueuePosition first;
 	bool		new_window = false;
 
+	if (row->requeued)
+		return false;			/* the rest of them comes first */
 	if (!read_cursor(queue, Q_LOCK_TARGET, &cursor) || cursor.stopped)
 		return false;
+	if (may_take_requeued(queue, row) && !queue->range_first &&
+		take_requeued(queue, row))
+		return true;
 	walk_window(cursor.from, cursor.to, NULL, cursor.last, rows, &walk);
 	if (walk.rows == 0)
 	{
@@ -409,7 +421,8 @@ claim_into(Queue *queue, LaneRow *row, int32 rows, int32 part_rows)
 		walk_window(cursor.from, cursor.to, NULL, cursor.last, rows, &walk);
 	}
 	if (walk.rows == 0)
-		return false;
+		return may_take_requeued(queue, row) && take_requeued(queue, row);
+	queue->range_first = false;
 	first = cursor.last;
 	cursor.last = walk.last;
 	move_cursor(queue, &cursor, new_window);
@@ -417,6 +430,14 @@ claim_into(Queue *queue, LaneRow *row, int32 rows, int32 part_rows)
 	if (walk.rows <= part_rows && row->held == NIL)
 		set_whole_part(queue, row, &walk);
 	return true;
+}
+
+/* Are there dead letters to be sent, and is the lane free for them? */
+static bool
+may_take_requeued(const Queue *queue, const LaneRow *row)
+{
+	return queue->has_requeued && row->held == NIL &&
+		queue->requeue_at <= GetCurrentTimestamp();
 }
 
 /* NB: after the statement that locked the target's row, never in it. */
@@ -493,7 +514,7 @@ apply_settlement(LaneRow *row, const Settlement *settlement, int32 timeline,
 {
 	row->held = settlement->held;
 	if (row->held == NIL)
-		row->held_suspect = false;
+		row->held_suspect = row->requeued = false;
 	if (settlement->state != NULL)
 	{
 		row->state = lane_bytea(settlement->state, settlement->state_len);
@@ -582,6 +603,7 @@ read_cursor(Queue *queue, QueueStatement statement, Cursor *cursor)
 	cursor->has_suspect = !isnull;
 	state = TextDatumGetCString(queue_value(7, &isnull));
 	queue->paused = DatumGetBool(queue_value(6, &isnull));
+	queue->has_requeued = DatumGetBool(queue_value(9, &isnull));
 	queue->halted = strcmp(state, "suspended") == 0 ||
 		strcmp(state, "stopped") == 0;
 	cursor->stopped = queue->paused || queue->halted;
@@ -620,7 +642,7 @@ write_lane(Queue *queue, const LaneRow *row, const Settlement *settlement,
 	QueueArgs	args = {0};
 
 	lane_key(queue, &args);
-	add_range(&args, &row->range);
+	add_range(&args, row);
 	add_part(&args, &row->part);
 	if (row->held == NIL)
 		arg_add_null(&args);
@@ -642,10 +664,13 @@ write_lane(Queue *queue, const LaneRow *row, const Settlement *settlement,
 }
 
 static void
-add_range(QueueArgs *args, const QueueRange *range)
+add_range(QueueArgs *args, const LaneRow *row)
 {
-	arg_add_text(args, !range->claimed ? NULL :
-				 range->job != 0 ? "job" : "window");
+	const QueueRange *range = &row->range;
+	const char *source = range->job != 0 ? "job" : "window";
+
+	arg_add_text(args, range->claimed ? source :
+				 row->requeued ? "dead_letter" : NULL);
 	if (range->claimed && range->job == 0)
 	{
 		arg_add(args, range->from);
@@ -713,7 +738,7 @@ add_position(QueueArgs *args, bool valid, QueuePosition position)
 	}
 }
 
-static Datum
+Datum
 uuid_array(List *ids)
 {
 	Datum	   *values = palloc(sizeof(Datum) * list_length(ids));

@@ -52,10 +52,9 @@ static Datum snapshot_now(void);
 static bool take_lane(Queue *queue);
 static void read_lane(Queue *queue, LaneRow *row);
 static void suspect_lane(LaneRow *row);
-static void read_range(QueueRange *range);
+static void read_range(LaneRow *row);
 static void read_part(QueuePart *part);
 static QueuePosition read_position(int column);
-static List *read_uuids(int column);
 static void find_ledger(Queue *queue);
 
 QueueOpen
@@ -255,7 +254,7 @@ read_lane(Queue *queue, LaneRow *row)
 			 queue->lane, queue->target);
 	queue->lane_tid = queue_tid(1);
 	queue->epoch = queue_int64(2, 0);
-	read_range(&row->range);
+	read_range(row);
 	read_part(&row->part);
 	row->held = read_uuids(23);
 	state = queue_value(24, &isnull);
@@ -277,12 +276,15 @@ suspect_lane(LaneRow *row)
 }
 
 static void
-read_range(QueueRange *range)
+read_range(LaneRow *row)
 {
+	QueueRange *range = &row->range;
 	bool		isnull;
+	Datum		source = queue_value(3, &isnull);
 
-	(void) queue_value(3, &isnull);
-	range->claimed = !isnull;
+	row->requeued = !isnull &&
+		strcmp(TextDatumGetCString(source), "dead_letter") == 0;
+	range->claimed = !isnull && !row->requeued;
 	if (!range->claimed)
 		return;
 	range->job = queue_int64(27, 0);
@@ -324,7 +326,7 @@ read_position(int column)
 	return position;
 }
 
-static List *
+List *
 read_uuids(int column)
 {
 	bool		isnull;

@@ -49,6 +49,9 @@
 	" WHERE d.target_id OPERATOR(pg_catalog.=) $1" \
 	" AND d.event_id OPERATOR(pg_catalog.=) " event_id ")"
 
+#define HAS_REQUEUED	"EXISTS (SELECT FROM token_ledger.dead_letter" \
+	" WHERE target_id OPERATOR(pg_catalog.=) $2" \
+	" AND state OPERATOR(pg_catalog.=) 'requeued')"
 #define BY_TID		"ctid OPERATOR(pg_catalog.=) $1 AND "
 #define BY_KEY		"$1 IS NOT NULL AND "
 
@@ -71,11 +74,13 @@ typedef struct StatementText
 static const StatementText texts[Q_NSTATEMENTS] = {
 	[Q_LOCK_TARGET] = {
 		"SELECT ctid, window_from, window_to, last_xid, last_seq, paused,"
-		" state, suspect_to FROM token_ledger.target WHERE ", TARGET_KEY,
+		" state, suspect_to, " HAS_REQUEUED
+		" FROM token_ledger.target WHERE ", TARGET_KEY,
 	" FOR UPDATE", 2, {TIDOID, INT4OID}},
 	[Q_LOOK_TARGET] = {
 		"SELECT ctid, window_from, window_to, last_xid, last_seq, paused,"
-		" state, suspect_to FROM token_ledger.target WHERE ", TARGET_KEY,
+		" state, suspect_to, " HAS_REQUEUED
+		" FROM token_ledger.target WHERE ", TARGET_KEY,
 	"", 2, {TIDOID, INT4OID}},
 	[Q_MOVE_CURSOR] = {
 		"UPDATE token_ledger.target SET window_from = $3, window_to = $4,"
@@ -219,6 +224,29 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 		" reason = excluded.reason, code = excluded.code,"
 		" times = d.times + 1, last_at = pg_catalog.now()", NULL, NULL, 4,
 	{INT4OID, UUIDOID, TEXTOID, TEXTOID}},
+	[Q_TAKE_REQUEUED] = {
+		"WITH taken AS (UPDATE token_ledger.dead_letter SET state = 'sending'"
+		" WHERE target_id OPERATOR(pg_catalog.=) $1 AND event_id"
+		" OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT event_id"
+		" FROM token_ledger.dead_letter"
+		" WHERE target_id OPERATOR(pg_catalog.=) $1"
+		" AND state OPERATOR(pg_catalog.=) 'requeued' LIMIT $2"
+		" FOR UPDATE SKIP LOCKED)) RETURNING event_id)"
+		" SELECT pg_catalog.array_agg(event_id) FROM taken", NULL, NULL, 2,
+	{INT4OID, INT8OID}},
+	[Q_GIVE_BACK] = {
+		"UPDATE token_ledger.dead_letter SET state = 'requeued'"
+		" WHERE target_id OPERATOR(pg_catalog.=) $1"
+		" AND event_id OPERATOR(pg_catalog.=) ANY ($2)"
+		" AND state OPERATOR(pg_catalog.=) 'sending'", NULL, NULL, 2,
+	{INT4OID, UUIDARRAYOID}},
+	[Q_FORGET_DEAD_LETTERS] = {
+		"DELETE FROM token_ledger.dead_letter"
+		" WHERE target_id OPERATOR(pg_catalog.=) $1"
+		" AND event_id OPERATOR(pg_catalog.=) ANY ($2)"
+		" AND ($3 IS NULL OR event_id OPERATOR(pg_catalog.<>) ALL ($3))"
+		" AND state OPERATOR(pg_catalog.=) 'sending'", NULL, NULL, 3,
+	{INT4OID, UUIDARRAYOID, UUIDARRAYOID}},
 	[Q_LEFT_OUT] = {
 		"INSERT INTO token_ledger.left_out AS o"
 		" (target_id, lane, column_name, events) VALUES ($1, $2, $3, $4)"

@@ -49,6 +49,9 @@ typedef struct Lane
 								 * room for the range's */
 	bool		pass_over_held; /* so it is the range's turn now */
 	bool		held_heard;		/* the store has accepted some since */
+	bool		requeue_refused;	/* dead letters that were sent again, all
+									 * of them */
+	bool		requeue_heard;	/* the store has accepted others since */
 
 	/* The part that is on its way; NULL: none is built. */
 	Part	   *part;
@@ -81,6 +84,15 @@ extern void lane_exit(Lane *lane, LaneExit reason);
 /* lane_cycle.c: the edges of the state machine. */
 extern bool lane_cycle(Lane *lane);	/* false: nothing to do for now */
 extern void lane_restart_range(Lane *lane);
+
+/* lane_requeue.c: dead letters that are sent again. */
+extern void requeue_init(Lane *lane);
+extern bool requeue_heard(const Lane *lane);
+extern void requeue_give_back(Lane *lane);
+extern void requeue_settled(Lane *lane, const Settlement *settlement,
+							bool sent);
+extern void requeue_failed(Lane *lane);
+extern void requeue_look(Lane *lane);
 
 /* What a step of a job has come to. */
 typedef enum JobResult

@@ -52,6 +52,8 @@ typedef struct LaneRow
 	QueuePart	part;
 	List	   *held;			/* of pg_uuid_t *: refused alone, to be judged
 								 * again together with later events */
+	bool		requeued;		/* held are dead letters, to be sent again; no
+								 * range is claimed besides */
 	bool		held_suspect;	/* some of them may have landed before a
 								 * fail-over */
 	bytea	   *state;			/* the backend's; NULL: none */
@@ -85,6 +87,10 @@ typedef struct Queue			/* one lane's view of one target */
 	bool		reopen;			/* the target's row has no window any more */
 	int32		ledger_version; /* 100 * major + minor */
 	WindowSnapshot *last_look;	/* of the last look that found nothing new */
+	bool		has_requeued;	/* the last look saw dead letters to be sent */
+	bool		range_first;	/* a range's turn: they had theirs */
+	int32		requeue_rows;	/* most that are taken at once */
+	TimestampTz requeue_at;		/* none is taken before */
 } Queue;
 
 typedef struct DeadLetter
@@ -111,6 +117,8 @@ typedef struct Settlement
 	int64		resolves;
 	List	   *dead;			/* of DeadLetter * */
 	List	   *held;			/* of pg_uuid_t *; replaces the row's */
+	List	   *requeued;		/* of pg_uuid_t *: dead letters that the lane
+								 * gives back, to be sent later */
 	const void *state;			/* NULL: leave the backend's state */
 	Size		state_len;
 	pg_uuid_t	last_event;		/* of the forwarded ones */
@@ -281,7 +289,16 @@ extern void queue_request_migration(Queue *queue);
 /* Is such a request of our own under way, and nothing has gone wrong? */
 extern bool queue_is_migrating(Queue *queue);
 
+/*
+ * Dead letters that are to be sent again: queue_requeue.c.  Both are called
+ * inside the transaction that writes the lane's row.
+ */
+extern bool take_requeued(Queue *queue, LaneRow *row);
+extern void settle_requeued(Queue *queue, const Settlement *settlement);
+
 /* Between the two halves of the queue: open and steady state. */
+extern Datum uuid_array(List *ids);
+extern List *read_uuids(int column);
 extern void copy_lane_row(LaneRow *row, MemoryContext mcxt);
 extern void queue_adopt_row(Queue *queue, const LaneRow *row);
 

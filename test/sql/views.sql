@@ -121,9 +121,12 @@ SELECT oldest FROM token_ledger.backlog(:target);
 -- A requeued dead letter is pending, then in flight; a discarded one neither.
 UPDATE token_ledger.dead_letter SET state = 'requeued';
 TABLE public.account;
-UPDATE token_ledger.lane SET source = 'dead_letter', range_rows = 1;
+UPDATE token_ledger.dead_letter SET state = 'sending';
+UPDATE token_ledger.lane SET source = 'dead_letter',
+	held = ARRAY[(SELECT event_id FROM token_ledger.dead_letter)];
 TABLE public.account;
-UPDATE token_ledger.lane SET source = NULL, range_rows = 0;
+SELECT oldest FROM token_ledger.backlog(:target);
+UPDATE token_ledger.lane SET source = NULL, held = NULL;
 UPDATE token_ledger.dead_letter SET state = 'discarded';
 TABLE public.account;
 
