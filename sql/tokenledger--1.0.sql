@@ -1455,6 +1455,11 @@ DECLARE
 	asked integer;
 	changed bigint;
 BEGIN
+	IF target IS NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'null_value_not_allowed',
+			MESSAGE = 'target must not be null';
+	END IF;
 	SELECT t.id INTO asked
 	FROM token_ledger.target t, token_ledger.cluster_key() k
 	WHERE t.name = set_dead_letters.target
@@ -1656,6 +1661,179 @@ GRANT EXECUTE ON FUNCTION token_ledger.pending TO pg_monitor;
 COMMENT ON FUNCTION token_ledger.pending(integer) IS
 'How many committed events a target has not claimed yet.';
 
+-- Whatever a target may still want keeps an event: what it has not claimed,
+-- what a lane has claimed or holds, dead letters, and jobs.  A target that the
+-- settings no longer name goes on from where it was if they name it again, so
+-- it keeps what it has not got until its row is deleted; and one that no lane
+-- has taken up yet keeps everything.
+--
+-- What is kept at one moment may become free at the next, never the reverse,
+-- but for requests that come later: they find less.
+CREATE FUNCTION token_ledger.delete_expired(cutoff timestamptz,
+	page_rows integer,
+	INOUT at_xid xid8, INOUT at_seq bigint, OUT seen bigint, OUT deleted bigint)
+RETURNS record LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	last record;
+BEGIN
+	WITH page AS MATERIALIZED (
+		SELECT e.ctid AS id, e.event_id, e.ingest_xid, e.ingest_seq,
+			e."timestamp"
+		FROM ONLY token_ledger.token_ledger_events e
+		WHERE (e.ingest_xid, e.ingest_seq) > (at_xid, at_seq)
+		ORDER BY e.ingest_xid, e.ingest_seq LIMIT page_rows
+	), targets AS MATERIALIZED (
+		SELECT t.id, t.name, t.window_from, t.window_to,
+			coalesce(t.last_xid, '0') AS last_xid,
+			coalesce(t.last_seq, -1) AS last_seq
+		FROM token_ledger.target t, token_ledger.cluster_key() k
+		WHERE t.system_identifier = k.system_identifier
+			AND t.database_oid = k.database_oid
+	), lanes AS MATERIALIZED (
+		SELECT l.*, coalesce(l.done_xid, l.first_xid, '0') AS after_xid,
+			coalesce(l.done_seq, l.first_seq, -1) AS after_seq
+		FROM token_ledger.lane l JOIN targets t ON t.id = l.target_id
+		WHERE l.source IS NOT NULL OR l.held IS NOT NULL
+	), jobs AS MATERIALIZED (
+		SELECT coalesce(j.from_time, '-infinity') AS from_time, j.to_time
+		FROM token_ledger.job j JOIN targets t ON t.id = j.target_id
+		WHERE j.kind IN ('replay', 'reconcile')
+			AND j.state IN ('requested', 'running')
+	), expired AS (
+		SELECT p.id FROM page p
+		WHERE p."timestamp" < cutoff
+			AND NOT EXISTS (
+				SELECT FROM targets t
+				WHERE t.window_to IS NULL
+					OR NOT (pg_visible_in_snapshot(p.ingest_xid, t.window_from)
+						OR pg_visible_in_snapshot(p.ingest_xid, t.window_to)
+							AND (p.ingest_xid, p.ingest_seq)
+								<= (t.last_xid, t.last_seq)))
+			AND NOT EXISTS (
+				SELECT FROM lanes l
+				WHERE l.range_to IS NOT NULL
+					AND (p.ingest_xid, p.ingest_seq)
+						> (l.after_xid, l.after_seq)
+					AND (p.ingest_xid, p.ingest_seq)
+						<= (l.last_xid, l.last_seq)
+					AND pg_visible_in_snapshot(p.ingest_xid, l.range_to)
+					AND NOT pg_visible_in_snapshot(p.ingest_xid, l.range_from))
+			AND NOT EXISTS (
+				SELECT FROM lanes l WHERE p.event_id = ANY (l.held))
+			AND NOT EXISTS (
+				SELECT FROM targets t
+					JOIN token_ledger.dead_letter d ON d.target_id = t.id
+				WHERE d.event_id = p.event_id AND d.state <> 'discarded')
+			AND NOT EXISTS (
+				SELECT FROM jobs j
+				WHERE p."timestamp" >= j.from_time
+					AND (j.to_time IS NULL OR p."timestamp" < j.to_time))
+			AND NOT EXISTS (
+				SELECT FROM token_ledger.configured_targets() c
+				WHERE NOT EXISTS (SELECT FROM targets t WHERE t.name = c.name))
+	), gone AS (
+		DELETE FROM ONLY token_ledger.token_ledger_events e
+		USING expired x WHERE e.ctid = x.id
+		RETURNING 1
+	)
+	SELECT (SELECT count(*) FROM page) AS seen,
+		(SELECT count(*) FROM gone) AS deleted,
+		p.ingest_xid, p.ingest_seq
+	INTO last
+	FROM (SELECT) one LEFT JOIN (
+		SELECT q.ingest_xid, q.ingest_seq FROM page q
+		ORDER BY q.ingest_xid DESC, q.ingest_seq DESC LIMIT 1) p ON true;
+	seen := last.seen;
+	deleted := last.deleted;
+	at_xid := coalesce(last.ingest_xid, at_xid);
+	at_seq := coalesce(last.ingest_seq, at_seq);
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.delete_expired FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.delete_expired(timestamptz, integer, xid8, bigint) IS
+'Of the retention worker: looks at the ledger''s next events in the order of the queue, and deletes those that are older than cutoff and that no target wants.';
+
+-- Of what is not settled, the first events are looked at.
+CREATE FUNCTION token_ledger.retention_held(target_id integer)
+RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+AS $$
+DECLARE
+	t record;
+	days constant integer :=
+		coalesce(current_setting('tokenledger.retention', true), '0');
+	cutoff constant timestamptz := now() - make_interval(days => days);
+	found text[] := '{}';
+BEGIN
+	IF days = 0 THEN
+		RETURN NULL;
+	END IF;
+	SELECT * INTO t FROM token_ledger.target g
+	WHERE g.id = retention_held.target_id;
+	IF t.window_to IS NULL OR EXISTS (
+			SELECT FROM (
+				SELECT q.ingest_xid, q.ingest_seq, q."timestamp"
+				FROM ONLY token_ledger.token_ledger_events q
+				WHERE q.ingest_xid >= least(pg_snapshot_xmin(t.window_from),
+					(SELECT min(coalesce(l.done_xid, l.first_xid))
+					FROM token_ledger.lane l
+					WHERE l.target_id = t.id AND l.source = 'window'))
+				ORDER BY q.ingest_xid, q.ingest_seq LIMIT 10000) e
+			WHERE e."timestamp" < cutoff
+				AND (NOT (pg_visible_in_snapshot(e.ingest_xid, t.window_from)
+						OR pg_visible_in_snapshot(e.ingest_xid, t.window_to)
+							AND (e.ingest_xid, e.ingest_seq)
+								<= (coalesce(t.last_xid, '0'),
+									coalesce(t.last_seq, -1)))
+					OR EXISTS (
+						SELECT FROM token_ledger.lane l
+						WHERE l.target_id = t.id AND l.source = 'window'
+							AND (e.ingest_xid, e.ingest_seq)
+								> (coalesce(l.done_xid, l.first_xid, '0'),
+									coalesce(l.done_seq, l.first_seq, -1))
+							AND (e.ingest_xid, e.ingest_seq)
+								<= (l.last_xid, l.last_seq)
+							AND pg_visible_in_snapshot(e.ingest_xid,
+								l.range_to)
+							AND NOT pg_visible_in_snapshot(e.ingest_xid,
+								l.range_from)))) THEN
+		found := found || 'events that are not settled'::text;
+	END IF;
+	IF EXISTS (
+			SELECT FROM token_ledger.lane l
+				JOIN ONLY token_ledger.token_ledger_events e
+					ON e.event_id = ANY (l.held)
+			WHERE l.target_id = retention_held.target_id
+				AND l.source IS DISTINCT FROM 'dead_letter'
+				AND e."timestamp" < cutoff) THEN
+		found := found || 'events that the store refuses'::text;
+	END IF;
+	IF EXISTS (
+			SELECT FROM token_ledger.dead_letter d
+				JOIN ONLY token_ledger.token_ledger_events e
+					ON e.event_id = d.event_id
+			WHERE d.target_id = retention_held.target_id
+				AND d.state <> 'discarded' AND e."timestamp" < cutoff) THEN
+		found := found || 'dead letters'::text;
+	END IF;
+	RETURN nullif(array_to_string(found || ARRAY(
+		SELECT 'job ' || j.id FROM token_ledger.job j
+		WHERE j.target_id = retention_held.target_id
+			AND j.kind IN ('replay', 'reconcile')
+			AND j.state IN ('requested', 'running')
+			AND coalesce(j.from_time, '-infinity') < cutoff
+		ORDER BY j.id), ', '), '');
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.retention_held FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION token_ledger.retention_held TO pg_monitor;
+COMMENT ON FUNCTION token_ledger.retention_held(integer) IS
+'What of a target keeps events in the ledger that are older than tokenledger.retention; NULL: nothing.';
+
 -- A requeued dead letter is pending until a lane takes it, and then one of the
 -- events that the lane holds.  What a job sends again is neither: it has been counted before.
 CREATE VIEW token_ledger.totals AS
@@ -1750,6 +1928,8 @@ CREATE VIEW token_ledger.status AS
 		t.guarantee,
 		t.keeps_from,
 		coalesce(j.jobs, 0) AS jobs,
+		token_ledger.retention_held(coalesce(t.id, -1))
+			AS retention_held,
 		token_ledger.forwarding_problem() AS problem
 	FROM token_ledger.configured_targets() c
 		FULL JOIN (
@@ -1833,6 +2013,8 @@ COMMENT ON COLUMN token_ledger.status.keeps_from IS
 'When the lane last looked at the table: timestamp of the oldest events that the store would keep, whose expiration may drop older ones as soon as it has taken them; NULL: it keeps all.';
 COMMENT ON COLUMN token_ledger.status.jobs IS
 'Jobs that have been requested and have not ended: see token_ledger.jobs.';
+COMMENT ON COLUMN token_ledger.status.retention_held IS
+'What of this target keeps events in the ledger that are older than tokenledger.retention: events that are not settled, dead letters, or a job; NULL: nothing.';
 COMMENT ON COLUMN token_ledger.status.problem IS
 'Why nothing can be forwarded from this database at all; NULL: it can.';
 

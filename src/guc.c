@@ -33,6 +33,7 @@ int			guc_auto_migrate = AUTO_MIGRATE_CREATE;
 int			guc_poll_interval = 1000;
 int			guc_max_lanes = 32;
 bool		guc_allow_ledger_edits = false;
+int			guc_retention = 0;
 
 /* In the order of AutoMigrate: those that are shown come first. */
 static const struct config_enum_entry auto_migrate_options[] = {
@@ -51,6 +52,7 @@ static void define_lanes(void);
 static void define_batches(void);
 static void define_times(void);
 static void define_retries(void);
+static void define_retention(void);
 static void define_switches(void);
 static void define_int(const char *name, const char *description,
 					   int *variable, int min, int max, int unit);
@@ -63,6 +65,7 @@ guc_init(void)
 	define_batches();
 	define_times();
 	define_retries();
+	define_retention();
 	define_switches();
 	MarkGUCPrefixReserved(GUC_PREFIX);
 }
@@ -143,6 +146,14 @@ define_retries(void)
 	define_int("tokenledger.retry_max",
 			   "Longest time to wait between attempts.",
 			   &guc_retry_max, 1, RETRY_MAX, GUC_UNIT_MS);
+}
+
+static void
+define_retention(void)
+{
+	define_int("tokenledger.retention",
+			   "Days after which events that every target has got are deleted from the ledger.",
+			   &guc_retention, 0, RETENTION_MAX, 0);
 }
 
 static void

@@ -48,7 +48,6 @@ static LaneSlot *my_slot = NULL;
 static Oid	my_ledger = InvalidOid;
 static volatile sig_atomic_t catalog_changed = false;
 
-static void install_handlers(void);
 static void publish(LaneSlot *slot);
 static void clear_slot(int code, Datum arg);
 static Lane *lane_start(LaneSlot *slot);
@@ -73,9 +72,7 @@ tl_lane_main(Datum main_arg)
 	LaneSlot   *slot = &tl_shared->lanes[DatumGetInt32(main_arg)];
 	Lane	   *lane;
 
-	install_handlers();
-	publish(slot);
-	BackgroundWorkerInitializeConnectionByOid(slot->database, InvalidOid, 0);
+	lane_connect(slot);
 	lane = lane_start(slot);
 	run(lane);
 }
@@ -99,13 +96,15 @@ lane_exit(Lane *lane, LaneExit reason)
 	proc_exit(reason == LANE_EXIT_FAILED ? 1 : 0);
 }
 
-static void
-install_handlers(void)
+void
+lane_connect(LaneSlot *slot)
 {
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGINT, SIG_IGN);
 	BackgroundWorkerUnblockSignals();
+	publish(slot);
+	BackgroundWorkerInitializeConnectionByOid(slot->database, InvalidOid, 0);
 }
 
 /*

@@ -58,6 +58,7 @@
 #define HOPELESS_MS			10000	/* without the extension, or a file */
 #define FAILED_MIN_MS		1000	/* doubles with each failure */
 #define FAILED_MAX_MS		60000
+#define PASS_POLLS			60		/* poll intervals between passes of retention */
 
 typedef struct WantedLane
 {
@@ -70,6 +71,7 @@ typedef struct WantedLane
 static void detach(int code, Datum arg);
 static void reconcile_lanes(void);
 static List *wanted_lanes(void);
+static List *want_retention(List *wanted, Oid database);
 static List *want_targets(List *wanted, const char *name, Oid database);
 static Oid	find_database(const char *name);
 static int32 lanes_of(const Target *target, Oid database);
@@ -172,10 +174,25 @@ wanted_lanes(void)
 		const char *name = lfirst(lc);
 		Oid			database = find_database(name);
 
-		if (OidIsValid(database))
-			wanted = want_targets(wanted, name, database);
+		if (!OidIsValid(database))
+			continue;
+		if (guc_retention > 0)
+			wanted = want_retention(wanted, database);
+		wanted = want_targets(wanted, name, database);
 	}
 	return wanted;
+}
+
+/* Another setting: it is started at once. */
+static List *
+want_retention(List *wanted, Oid database)
+{
+	WantedLane *want = palloc0(sizeof(WantedLane));
+
+	want->database = database;
+	want->target = TL_RETENTION_TARGET;
+	want->fingerprint = (uint64) guc_retention;
+	return lappend(wanted, want);
 }
 
 static List *
@@ -352,6 +369,10 @@ note_exit(LaneSlot *slot)
 		case LANE_EXIT_INVALID:
 			delay = HOPELESS_MS;
 			break;
+		case LANE_EXIT_PASSED:
+			delay = Min((int64) guc_poll_interval * PASS_POLLS,
+						INT64CONST(3600) * 1000);
+			break;
 		case LANE_EXIT_RETIRED:
 			slot->restart_at = DT_NOEND;	/* until its entry changes */
 			return;
@@ -413,6 +434,7 @@ start_lane(LaneSlot *slot, const WantedLane *wanted)
 	{
 		slot->failures = 0;
 		slot->invalid_told = false;
+		slot->thorough_at = 0;
 	}
 	slot->database = wanted->database;
 	strlcpy(slot->target, wanted->target, TL_TARGET_NAMELEN);
@@ -438,12 +460,18 @@ static bool
 register_worker(LaneSlot *slot)
 {
 	BackgroundWorker worker = {0};
+	bool		retention = strcmp(slot->target, TL_RETENTION_TARGET) == 0;
 
-	snprintf(worker.bgw_name, BGW_MAXLEN, "tokenledger lane %s.%d",
-			 slot->target, slot->lane);
-	strlcpy(worker.bgw_type, "tokenledger lane", BGW_MAXLEN);
+	if (retention)
+		strlcpy(worker.bgw_name, "tokenledger retention", BGW_MAXLEN);
+	else
+		snprintf(worker.bgw_name, BGW_MAXLEN, "tokenledger lane %s.%d",
+				 slot->target, slot->lane);
+	strlcpy(worker.bgw_type, retention ? "tokenledger retention" :
+			"tokenledger lane", BGW_MAXLEN);
 	strlcpy(worker.bgw_library_name, "tokenledger", sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, "tl_lane_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, retention ? "tl_retention_main" :
+			"tl_lane_main", BGW_MAXLEN);
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
 		BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;

@@ -48,7 +48,8 @@ tl_lane_processes(PG_FUNCTION_ARGS)
 	{
 		LaneSlot   *slot = &tl_shared->lanes[i];
 
-		if (slot->state == SLOT_RUNNING && slot->database == MyDatabaseId)
+		if (slot->state == SLOT_RUNNING && slot->database == MyDatabaseId &&
+			strcmp(slot->target, TL_RETENTION_TARGET) != 0)
 			put_lane(rsinfo, slot);
 	}
 	LWLockRelease(tl_shared->lock);

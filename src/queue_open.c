@@ -43,7 +43,6 @@
 /* Fourth field of the advisory lock: SQL functions use 1 and 2. */
 #define LANE_LOCK_CLASS		0x544C
 
-static bool become_extension_owner(void);
 static void find_target(Queue *queue, bool start_now);
 static void check_destination(Queue *queue, const Target *target);
 static void start_window(Queue *queue, bool start_now, const char *request);
@@ -110,7 +109,7 @@ queue_reload(Queue *queue)
 }
 
 /* false: the extension is not there (any more). */
-static bool
+bool
 become_extension_owner(void)
 {
 	bool		isnull;

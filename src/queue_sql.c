@@ -384,6 +384,11 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 		" OPERATOR(pg_catalog.=) $1 AND kind OPERATOR(pg_catalog.=) 'migrate'"
 		" AND requested_by IS NULL AND error IS NULL AND " OPEN_JOB
 		" LIMIT 1", NULL, NULL, 1, {INT4OID}},
+	[Q_DELETE_EXPIRED] = {
+		"SELECT at_xid, at_seq, seen, deleted FROM"
+		" token_ledger.delete_expired(pg_catalog.now()"
+		" - pg_catalog.make_interval(days => $1), $2, $3, $4)",
+	NULL, NULL, 4, {INT4OID, INT4OID, XID8OID, INT8OID}},
 	[Q_SNAPSHOT] = {
 	"SELECT pg_catalog.pg_current_snapshot()", NULL, NULL, 0, {0}},
 	[Q_COUNT_VISIBLE] = {

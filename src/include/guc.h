@@ -41,6 +41,7 @@ extern int	guc_auto_migrate;	/* AutoMigrate */
 extern int	guc_poll_interval;	/* ms */
 extern int	guc_max_lanes;		/* slots in shared memory */
 extern bool guc_allow_ledger_edits;
+extern int	guc_retention;		/* days; 0: off */
 
 /* Ranges, also of the options that override a setting. */
 #define LANES_MAX				64
@@ -53,6 +54,7 @@ extern bool guc_allow_ledger_edits;
 #define FLUSH_INTERVAL_MAX		(60 * 60 * 1000)
 #define TIMEOUT_MIN				100
 #define TIMEOUT_MAX				(24 * 60 * 60 * 1000)
+#define RETENTION_MAX			36500
 #define RETRY_MAX				(24 * 60 * 60 * 1000)
 
 /* Defines them; called from _PG_init. */

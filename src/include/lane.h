@@ -79,7 +79,13 @@ typedef struct Lane
 /* lane.c */
 extern PGDLLEXPORT void tl_lane_main(Datum main_arg);
 extern void lane_set_phase(Lane *lane, LanePhase phase);
+
+/* The beginning of a process that has a slot: handlers, slot, database. */
+extern void lane_connect(LaneSlot *slot);
 extern void lane_exit(Lane *lane, LaneExit reason);
+
+/* retention.c */
+extern PGDLLEXPORT void tl_retention_main(Datum main_arg);
 
 /* lane_cycle.c: the edges of the state machine. */
 extern bool lane_cycle(Lane *lane);	/* false: nothing to do for now */

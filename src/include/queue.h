@@ -154,6 +154,9 @@ typedef enum QueueOpen
 extern QueueOpen queue_open(Queue *queue, const struct Target *target,
 							int32 lane);
 
+/* Inside a transaction, for the rest of the process; false: no extension. */
+extern bool become_extension_owner(void);
+
 /* Reads the lane's row again; false: another process has taken it over. */
 extern bool queue_reload(Queue *queue);
 

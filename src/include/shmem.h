@@ -32,7 +32,8 @@ typedef enum LaneExit
 	LANE_EXIT_NO_EXTENSION,		/* the database lacks the extension */
 	LANE_EXIT_INVALID,			/* the entry cannot run until it, or a file it
 								 * names, is changed */
-	LANE_EXIT_RETIRED			/* more lanes ran than the URL now asks for */
+	LANE_EXIT_RETIRED,			/* more lanes ran than the URL now asks for */
+	LANE_EXIT_PASSED			/* the retention worker's pass is over */
 } LaneExit;
 
 typedef enum LanePhase
@@ -44,6 +45,12 @@ typedef enum LanePhase
 								 * same part again */
 	LANE_RESOLVE				/* unknown: asks the store first */
 } LanePhase;
+
+/*
+ * A database's retention worker has a slot of its own: a target without a
+ * name.
+ */
+#define TL_RETENTION_TARGET	""
 
 typedef struct LaneSlot
 {
@@ -61,6 +68,8 @@ typedef struct LaneSlot
 	bool		invalid_told;	/* the log has it */
 	int32		failures;		/* LANE_EXIT_FAILED in a row, with nothing
 								 * settled in between */
+	TimestampTz thorough_at;	/* of a retention worker: when it next looks
+								 * at the whole ledger */
 
 	/* The lane's own; read by others without the lock. */
 	pg_atomic_uint32 phase;		/* LanePhase */

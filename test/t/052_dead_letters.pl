@@ -340,6 +340,7 @@ sub store_takes_nothing
 
 	make_dead(150);
 	refuse_models('%', 'strict');
+	set_targets($node, "$strict&retry_min=10s&retry_max=10s $asked");
 	requeue("'strict'");
 	wait_until($node, 'app', $state, 'error|data|0', 'in error again');
 	wait_until(
@@ -348,6 +349,7 @@ sub store_takes_nothing
 		"f\ndiscarded|1|150",
 		'those that wait can be discarded, those that a lane has soon after');
 	wait_until($node, 'app', $state, 'running||0', 'then nothing is wrong');
+	set_targets($node, "$strict $asked");
 	refuse_nothing('strict');
 	requeue("'strict'",
 		'ARRAY(SELECT event_id FROM token_ledger.dead_letters)');
