@@ -83,7 +83,7 @@ requeue_failed(Lane *lane)
 	lane->retry_at = 0;
 }
 
-/* Nothing is to be sent: if they have been discarded, no success will come. */
+/* Nothing is to be sent: if they were discarded, no success will come. */
 void
 requeue_look(Lane *lane)
 {

@@ -58,7 +58,7 @@
 #define HOPELESS_MS			10000	/* without the extension, or a file */
 #define FAILED_MIN_MS		1000	/* doubles with each failure */
 #define FAILED_MAX_MS		60000
-#define PASS_POLLS			60		/* poll intervals between passes of retention */
+#define PASS_POLLS			60		/* polls between passes of retention */
 
 typedef struct WantedLane
 {

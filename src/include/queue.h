@@ -52,8 +52,8 @@ typedef struct LaneRow
 	QueuePart	part;
 	List	   *held;			/* of pg_uuid_t *: refused alone, to be judged
 								 * again together with later events */
-	bool		requeued;		/* held are dead letters, to be sent again; no
-								 * range is claimed besides */
+	bool		requeued;		/* held are dead letters, sent again; there is
+								 * no range besides */
 	bool		held_suspect;	/* some of them may have landed before a
 								 * fail-over */
 	bytea	   *state;			/* the backend's; NULL: none */
@@ -87,7 +87,7 @@ typedef struct Queue			/* one lane's view of one target */
 	bool		reopen;			/* the target's row has no window any more */
 	int32		ledger_version; /* 100 * major + minor */
 	WindowSnapshot *last_look;	/* of the last look that found nothing new */
-	bool		has_requeued;	/* the last look saw dead letters to be sent */
+	bool		has_requeued;	/* dead letters wait, says the last look */
 	bool		range_first;	/* a range's turn: they had theirs */
 	int32		requeue_rows;	/* most that are taken at once */
 	TimestampTz requeue_at;		/* none is taken before */
