@@ -325,6 +325,8 @@ CREATE TABLE token_ledger.target (
 	window_from pg_snapshot,
 	window_to pg_snapshot,
 	window_to_at timestamptz,
+	from_until timestamptz,
+	to_until timestamptz,
 	last_xid xid8,
 	last_seq bigint,
 	suspect_to pg_snapshot,
@@ -376,6 +378,10 @@ COMMENT ON COLUMN token_ledger.target.window_to IS
 'End of the current window; its events up to last_xid, last_seq have been claimed. NULL: nothing has been.';
 COMMENT ON COLUMN token_ledger.target.window_to_at IS
 'When that snapshot was taken.';
+COMMENT ON COLUMN token_ledger.target.from_until IS
+'What was committed before this has been claimed: it is visible in window_from, or a later look has found nothing to claim.';
+COMMENT ON COLUMN token_ledger.target.to_until IS
+'What was committed before this is visible in window_to.';
 COMMENT ON COLUMN token_ledger.target.last_xid IS
 'Last position claimed in the current window; NULL: none.';
 COMMENT ON COLUMN token_ledger.target.last_seq IS
@@ -425,6 +431,8 @@ CREATE TABLE token_ledger.lane (
 	part_event_bytes bigint,
 	held uuid[],
 	held_suspect boolean NOT NULL DEFAULT false,
+	range_until timestamptz,
+	held_until timestamptz,
 	backend_state bytea,
 	state_timeline integer,
 	forwarded bigint NOT NULL DEFAULT 0,
@@ -494,6 +502,10 @@ COMMENT ON COLUMN token_ledger.lane.held IS
 'Events that were refused alone, to be judged again together with later ones; or dead letters that are sent again.';
 COMMENT ON COLUMN token_ledger.lane.held_suspect IS
 'Some of them may have been sent before, by another lane or before a fail-over, and are looked up first.';
+COMMENT ON COLUMN token_ledger.lane.range_until IS
+'What was committed before this is not in the range; NULL: no range of a window.';
+COMMENT ON COLUMN token_ledger.lane.held_until IS
+'What was committed before this is not held; NULL: nothing is, or dead letters are.';
 COMMENT ON COLUMN token_ledger.lane.backend_state IS
 'What the backend has saved: a stream, a channel.';
 COMMENT ON COLUMN token_ledger.lane.state_timeline IS
@@ -760,6 +772,14 @@ REVOKE ALL ON FUNCTION token_ledger.lane_processes FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION token_ledger.lane_processes TO pg_monitor;
 COMMENT ON FUNCTION token_ledger.lane_processes() IS
 'The lanes that run for this database.';
+
+CREATE FUNCTION token_ledger.complete_until(target_id integer, name text)
+RETURNS timestamptz LANGUAGE c STRICT SECURITY DEFINER
+AS 'MODULE_PATHNAME', 'tl_complete_until';
+REVOKE ALL ON FUNCTION token_ledger.complete_until FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION token_ledger.complete_until TO pg_monitor;
+COMMENT ON FUNCTION token_ledger.complete_until(integer, text) IS
+'Whatever was committed before this moment has been settled for the target: delivered, or set aside and counted.';
 
 CREATE FUNCTION token_ledger.forwarding_problem()
 RETURNS text LANGUAGE c
@@ -1563,6 +1583,7 @@ BEGIN
 	UPDATE token_ledger.target t
 	SET state = 'running', start_request = start,
 		window_from = NULL, window_to = NULL, window_to_at = NULL,
+		from_until = NULL, to_until = NULL,
 		last_xid = NULL, last_seq = NULL, suspect_to = NULL,
 		skipped_to = NULL, skipped = 0, vanished = gone,
 		cause = NULL, code = NULL, last_error = NULL, error_since = NULL
@@ -1927,6 +1948,7 @@ CREATE VIEW token_ledger.status AS
 		o.left_out,
 		t.guarantee,
 		t.keeps_from,
+		token_ledger.complete_until(t.id, t.name) AS complete_until,
 		coalesce(j.jobs, 0) AS jobs,
 		token_ledger.retention_held(coalesce(t.id, -1))
 			AS retention_held,
@@ -2011,6 +2033,8 @@ COMMENT ON COLUMN token_ledger.status.guarantee IS
 'What the store is verified to hold once when it is sent twice: an attempt, a batch or an event.';
 COMMENT ON COLUMN token_ledger.status.keeps_from IS
 'When the lane last looked at the table: timestamp of the oldest events that the store would keep, whose expiration may drop older ones as soon as it has taken them; NULL: it keeps all.';
+COMMENT ON COLUMN token_ledger.status.complete_until IS
+'Every event that was committed before this moment, and every event of a transaction that began before it and had written then, has been delivered, or is counted as dead, discarded, filtered or skipped; NULL: not known yet.';
 COMMENT ON COLUMN token_ledger.status.jobs IS
 'Jobs that have been requested and have not ended: see token_ledger.jobs.';
 COMMENT ON COLUMN token_ledger.status.retention_held IS

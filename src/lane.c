@@ -239,6 +239,7 @@ open_queue(Lane *lane)
 				 errmsg("no slot for tokenledger target \"%s\"",
 						lane->slot->target),
 				 errhint("Increase tokenledger.max_lanes.")));
+	queue->claimed_until = &lane->shared->claimed_until;
 	switch (queue_open(queue, lane->target, lane->slot->lane))
 	{
 		case QUEUE_OPEN:

@@ -87,6 +87,7 @@ lane_cycle(Lane *lane)
 	take_up_remote_changes(lane);
 	if (!lane->claim_first && lane_job(lane))
 		return true;
+	lane_watermark(lane);
 	if (lane->retry_at > GetCurrentTimestamp())
 		return false;
 	if (lane->look_first && !lane_target_ready(lane))

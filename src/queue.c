@@ -43,6 +43,8 @@ typedef struct Cursor			/* of the target's row */
 	Datum		from;
 	Datum		to;
 	QueuePosition last;
+	TimestampTz from_until;		/* what was committed before is visible */
+	TimestampTz to_until;
 	bool		stopped;		/* paused, or halted */
 	bool		has_suspect;
 	Datum		suspect_to;
@@ -52,7 +54,7 @@ static bool settle_and_claim(Queue *queue, const Settlement *settlement,
 							 int32 claim_rows, int32 part_rows);
 static bool claim_into(Queue *queue, LaneRow *row, int32 rows,
 					   int32 part_rows);
-static void advance_to_new_window(Cursor *cursor);
+static void advance_to_new_window(const Queue *queue, Cursor *cursor);
 static bool is_suspect(const Cursor *cursor);
 static bool may_take_requeued(const Queue *queue, const LaneRow *row);
 static void set_range(LaneRow *row, const Cursor *cursor,
@@ -73,6 +75,7 @@ static void add_part(QueueArgs *args, const QueuePart *part);
 static void add_totals(QueueArgs *args, const Settlement *settlement,
 					   int64 dead, int64 vanished);
 static void add_position(QueueArgs *args, bool valid, QueuePosition position);
+static void add_until(QueueArgs *args, bool valid, TimestampTz until);
 static bool is_null_uuid(const pg_uuid_t *uuid);
 static void target_key(Queue *queue, QueueArgs *args);
 
@@ -83,6 +86,7 @@ queue_look(Queue *queue)
 	QueueWalk	walk = {0};
 	WindowSnapshot *now = NULL;
 	bool		requeued = false;
+	TimestampTz until = 0;
 
 	lane_begin();
 	if (read_cursor(queue, Q_LOOK_TARGET, &cursor) && !cursor.stopped)
@@ -91,9 +95,11 @@ queue_look(Queue *queue)
 		walk_window(cursor.from, cursor.to, NULL, cursor.last, 1, &walk);
 		if (walk.rows == 0)
 		{
-			Datum		snapshot = current_snapshot();
+			Datum		snapshot;
 			QueuePosition start = {0, -1};
 
+			until = queue_open_since();
+			snapshot = current_snapshot();
 			walk_window(cursor.to, snapshot, queue->last_look, start, 1,
 						&walk);
 			MemoryContextSwitchTo(queue->mcxt);
@@ -110,6 +116,8 @@ queue_look(Queue *queue)
 	}
 	if (now != NULL)
 		queue->last_look = now;
+	if (now != NULL && walk.rows == 0)
+		queue_tell_claimed(queue, until);
 	return walk.rows > 0 || requeued;
 }
 
@@ -416,7 +424,7 @@ claim_into(Queue *queue, LaneRow *row, int32 rows, int32 part_rows)
 	walk_window(cursor.from, cursor.to, NULL, cursor.last, rows, &walk);
 	if (walk.rows == 0)
 	{
-		advance_to_new_window(&cursor);
+		advance_to_new_window(queue, &cursor);
 		new_window = true;
 		walk_window(cursor.from, cursor.to, NULL, cursor.last, rows, &walk);
 	}
@@ -442,14 +450,19 @@ may_take_requeued(const Queue *queue, const LaneRow *row)
 
 /* NB: after the statement that locked the target's row, never in it. */
 static void
-advance_to_new_window(Cursor *cursor)
+advance_to_new_window(const Queue *queue, Cursor *cursor)
 {
+	TimestampTz until = queue_open_since();
 	Datum		snapshot = current_snapshot();
+	TimestampTz looked = (TimestampTz)
+		pg_atomic_read_u64(queue->claimed_until);
 
 	if (!window_covers(parse_snapshot(snapshot), parse_snapshot(cursor->to)))
 		elog(ERROR, "a snapshot window would move backward");
 	cursor->from = cursor->to;
 	cursor->to = snapshot;
+	cursor->from_until = Max(cursor->to_until, looked);
+	cursor->to_until = Max(cursor->from_until, until);
 	cursor->last.xid = 0;
 	cursor->last.seq = -1;
 }
@@ -482,6 +495,8 @@ set_range(LaneRow *row, const Cursor *cursor, QueuePosition first,
 	range->last = walk->last;
 	range->rows = walk->rows;
 	range->done_rows = 0;
+	range->job = 0;
+	range->until = cursor->from_until;
 	range->history = TL_FRESH;
 	if (is_suspect(cursor))
 		range->history = TL_OVERLAP;
@@ -512,6 +527,8 @@ static void
 apply_settlement(LaneRow *row, const Settlement *settlement, int32 timeline,
 				 int64 *vanished)
 {
+	if (row->held == NIL)
+		row->held_until = row->range.until;
 	row->held = settlement->held;
 	if (row->held == NIL)
 		row->held_suspect = row->requeued = false;
@@ -604,6 +621,8 @@ read_cursor(Queue *queue, QueueStatement statement, Cursor *cursor)
 	state = TextDatumGetCString(queue_value(7, &isnull));
 	queue->paused = DatumGetBool(queue_value(6, &isnull));
 	queue->has_requeued = DatumGetBool(queue_value(9, &isnull));
+	cursor->from_until = (TimestampTz) queue_int64(10, DT_NOBEGIN);
+	cursor->to_until = (TimestampTz) queue_int64(11, DT_NOBEGIN);
 	queue->halted = strcmp(state, "suspended") == 0 ||
 		strcmp(state, "stopped") == 0;
 	cursor->stopped = queue->paused || queue->halted;
@@ -620,6 +639,8 @@ move_cursor(Queue *queue, const Cursor *cursor, bool new_window)
 	arg_add(&args, cursor->to);
 	add_position(&args, true, cursor->last);
 	arg_add(&args, BoolGetDatum(new_window));
+	arg_add(&args, TimestampTzGetDatum(cursor->from_until));
+	arg_add(&args, TimestampTzGetDatum(cursor->to_until));
 	if (queue_run_at(Q_MOVE_CURSOR, &queue->target_tid, &args) == 0)
 		elog(ERROR, "the row of target \"%s\" has vanished", queue->target);
 }
@@ -660,6 +681,9 @@ write_lane(Queue *queue, const LaneRow *row, const Settlement *settlement,
 		arg_add_null(&args);
 	else
 		arg_add(&args, UUIDPGetDatum(&settlement->last_event));
+	add_until(&args, row->range.claimed && row->range.job == 0,
+			  row->range.until);
+	add_until(&args, row->held != NIL && !row->requeued, row->held_until);
 	return queue_run_at(Q_WRITE_LANE, &queue->lane_tid, &args) > 0;
 }
 
@@ -736,6 +760,15 @@ add_position(QueueArgs *args, bool valid, QueuePosition position)
 		arg_add_null(args);
 		arg_add_null(args);
 	}
+}
+
+static void
+add_until(QueueArgs *args, bool valid, TimestampTz until)
+{
+	if (valid)
+		arg_add(args, TimestampTzGetDatum(until));
+	else
+		arg_add_null(args);
 }
 
 Datum

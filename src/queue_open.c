@@ -195,6 +195,10 @@ start_window(Queue *queue, bool start_now, const char *request)
 		arg_add(&args, now);
 	else
 		arg_add_null(&args);
+	arg_add(&args, TimestampTzGetDatum(skip ?
+									   GetCurrentTransactionStartTimestamp() :
+									   DT_NOBEGIN));
+	pg_atomic_write_u64(queue->claimed_until, 0);
 	queue_run(Q_SET_WINDOW, &args);
 	ItemPointerSetInvalid(&queue->target_tid);
 }
@@ -260,6 +264,7 @@ read_lane(Queue *queue, LaneRow *row)
 	row->state = isnull ? NULL : DatumGetByteaP(state);
 	row->state_timeline = (int32) queue_int64(25, queue->timeline);
 	row->held_suspect = DatumGetBool(queue_value(26, &isnull));
+	row->held_until = (TimestampTz) queue_int64(29, DT_NOBEGIN);
 	if (row->state_timeline != queue->timeline)
 		suspect_lane(row);
 }
@@ -295,6 +300,7 @@ read_range(LaneRow *row)
 	range->rows = (int32) queue_int64(12, 0);
 	range->done_rows = (int32) queue_int64(13, 0);
 	range->history = (TlHistory) queue_int64(14, TL_FRESH);
+	range->until = (TimestampTz) queue_int64(28, DT_NOBEGIN);
 }
 
 static void

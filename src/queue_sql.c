@@ -68,27 +68,28 @@ typedef struct StatementText
 	const char *key;			/* NULL: by key alone, all of it is in head */
 	const char *tail;
 	int			nargs;
-	Oid			types[39];
+	Oid			types[41];
 } StatementText;
 
 static const StatementText texts[Q_NSTATEMENTS] = {
 	[Q_LOCK_TARGET] = {
 		"SELECT ctid, window_from, window_to, last_xid, last_seq, paused,"
-		" state, suspect_to, " HAS_REQUEUED
+		" state, suspect_to, " HAS_REQUEUED ", from_until, to_until"
 		" FROM token_ledger.target WHERE ", TARGET_KEY,
 	" FOR UPDATE", 2, {TIDOID, INT4OID}},
 	[Q_LOOK_TARGET] = {
 		"SELECT ctid, window_from, window_to, last_xid, last_seq, paused,"
-		" state, suspect_to, " HAS_REQUEUED
+		" state, suspect_to, " HAS_REQUEUED ", from_until, to_until"
 		" FROM token_ledger.target WHERE ", TARGET_KEY,
 	"", 2, {TIDOID, INT4OID}},
 	[Q_MOVE_CURSOR] = {
 		"UPDATE token_ledger.target SET window_from = $3, window_to = $4,"
 		" window_to_at = CASE WHEN $7 THEN pg_catalog.now()"
-		" ELSE window_to_at END, last_xid = $5, last_seq = $6 WHERE ",
-		TARGET_KEY, " RETURNING ctid", 7,
+		" ELSE window_to_at END, last_xid = $5, last_seq = $6,"
+		" from_until = $8, to_until = $9 WHERE ",
+		TARGET_KEY, " RETURNING ctid", 9,
 		{TIDOID, INT4OID, PG_SNAPSHOTOID, PG_SNAPSHOTOID, XID8OID, INT8OID,
-	BOOLOID}},
+	BOOLOID, TIMESTAMPTZOID, TIMESTAMPTZOID}},
 	[Q_TARGET_ERROR] = {
 		"UPDATE token_ledger.target SET state = CASE state"
 		" WHEN 'running' THEN 'error' ELSE state END, cause = $3, code = $4,"
@@ -118,15 +119,16 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 		" retries = retries + $35, unknowns = unknowns + $36,"
 		" resolves = resolves + $37, filtered = filtered + $38,"
 		" settled_at = CASE WHEN $33 > 0 THEN pg_catalog.now()"
-		" ELSE settled_at END, last_event = COALESCE($39, last_event) WHERE ",
-		LANE_KEY, " RETURNING ctid", 39,
+		" ELSE settled_at END, last_event = COALESCE($39, last_event),"
+		" range_until = $40, held_until = $41 WHERE ",
+		LANE_KEY, " RETURNING ctid", 41,
 		{TIDOID, INT4OID, INT2OID, INT8OID, TEXTOID, PG_SNAPSHOTOID,
 			PG_SNAPSHOTOID, XID8OID, INT8OID, XID8OID, INT8OID, XID8OID,
 			INT8OID, INT4OID, INT4OID, INT2OID, XID8OID, INT8OID, INT4OID,
 			INT8OID, UUIDOID, INT2OID, TIMESTAMPTZOID, INT8OID, UUIDARRAYOID,
 			BYTEAOID, INT4OID, BOOLOID, INT8OID, INT8OID, INT8OID, INT8OID,
-			INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
-	UUIDOID}},
+			INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, UUIDOID,
+	TIMESTAMPTZOID, TIMESTAMPTZOID}},
 	[Q_SAVE_STATE] = {
 		"UPDATE token_ledger.lane SET backend_state = $5,"
 		" state_timeline = $6, range_history = GREATEST(range_history, $7),"
@@ -188,9 +190,11 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 		" window_to_at = pg_catalog.now(), last_xid = '0', last_seq = -1,"
 		" skipped = skipped + $3, timeline = $4,"
 		" skipped_to = CASE WHEN $3 OPERATOR(pg_catalog.>) 0 THEN $2 END,"
-		" suspect_to = COALESCE($5, suspect_to), start_request = NULL"
-		" WHERE id OPERATOR(pg_catalog.=) $1", NULL, NULL, 5,
-	{INT4OID, PG_SNAPSHOTOID, INT8OID, INT4OID, PG_SNAPSHOTOID}},
+		" suspect_to = COALESCE($5, suspect_to), start_request = NULL,"
+		" from_until = $6, to_until = $6"
+		" WHERE id OPERATOR(pg_catalog.=) $1", NULL, NULL, 6,
+		{INT4OID, PG_SNAPSHOTOID, INT8OID, INT4OID, PG_SNAPSHOTOID,
+	TIMESTAMPTZOID}},
 	[Q_SET_TIMELINE] = {
 		"UPDATE token_ledger.target SET timeline = $2, suspect_to = $3"
 		" WHERE id OPERATOR(pg_catalog.=) $1", NULL, NULL, 3,
@@ -205,7 +209,8 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 	NULL, NULL, 2, {INT4OID, INT2OID}},
 	[Q_READ_LANE] = {
 		"SELECT ctid, epoch, " LANE_COLUMNS ", CASE source WHEN 'job'"
-		" THEN source_id END FROM token_ledger.lane"
+		" THEN source_id END, range_until, held_until"
+		" FROM token_ledger.lane"
 		" WHERE target_id OPERATOR(pg_catalog.=) $1"
 		" AND lane OPERATOR(pg_catalog.=) $2", NULL, NULL, 2,
 	{INT4OID, INT2OID}},
@@ -389,6 +394,20 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 		" token_ledger.delete_expired(pg_catalog.now()"
 		" - pg_catalog.make_interval(days => $1), $2, $3, $4)",
 	NULL, NULL, 4, {INT4OID, INT4OID, XID8OID, INT8OID}},
+	[Q_OPEN_SINCE] = {
+		"SELECT LEAST(pg_catalog.clock_timestamp(),"
+		" (SELECT pg_catalog.min(xact_start)"
+		" FROM pg_catalog.pg_stat_get_activity(NULL)"
+		" WHERE datid OPERATOR(pg_catalog.=) $1"
+		" AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()"
+		" AND (backend_xid IS NOT NULL"
+		" OR xact_start OPERATOR(pg_catalog.>) (pg_catalog.clock_timestamp()"
+		" OPERATOR(pg_catalog.-) '1 minute'::pg_catalog.interval))),"
+		" (SELECT pg_catalog.min(prepared) FROM pg_catalog.pg_prepared_xacts"
+		" WHERE database OPERATOR(pg_catalog.=)"
+		" pg_catalog.current_database()))", NULL, NULL, 1, {OIDOID}},
+	[Q_COMPLETE_UNTIL] = {
+	COMPLETE_UNTIL_SQL, NULL, NULL, 2, {INT4OID, TIMESTAMPTZOID}},
 	[Q_SNAPSHOT] = {
 	"SELECT pg_catalog.pg_current_snapshot()", NULL, NULL, 0, {0}},
 	[Q_COUNT_VISIBLE] = {

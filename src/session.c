@@ -34,6 +34,7 @@ typedef enum Callback
 	CALL_RESOLVE,
 	CALL_INSPECT,
 	CALL_MIGRATE,
+	CALL_WATERMARK,
 	CALL_CHECK_HEALTH
 } Callback;
 
@@ -44,6 +45,7 @@ typedef struct Call
 	bool		flag;			/* fence, or up */
 	TlRemote   *remote;
 	const TlMigration *step;
+	int64		until;			/* of CALL_WATERMARK */
 } Call;
 
 static TlOutcome call(Session *session, const Call *c, TlVerdict *verdict,
@@ -193,6 +195,15 @@ session_migrate(Session *session, const TlMigration *step, bool up,
 }
 
 TlOutcome
+session_watermark(Session *session, int64 until, TlVerdict *verdict,
+				  bool *dropped)
+{
+	Call		c = {.callback = CALL_WATERMARK, .until = until};
+
+	return call(session, &c, verdict, dropped);
+}
+
+TlOutcome
 session_check_health(Session *session, TlVerdict *verdict)
 {
 	Call		c = {.callback = CALL_CHECK_HEALTH};
@@ -309,6 +320,10 @@ dispatch(Session *session, const Call *c, TlVerdict *verdict)
 			return backend->migrate ?
 				backend->migrate(pub, c->step, c->flag, verdict) :
 				lacks(verdict, "migrate");
+		case CALL_WATERMARK:
+			return backend->watermark ?
+				backend->watermark(pub, c->until, verdict) :
+				lacks(verdict, "watermark");
 		case CALL_CHECK_HEALTH:
 			return backend->check_health ?
 				backend->check_health(pub, verdict) :

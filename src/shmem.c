@@ -87,6 +87,7 @@ target_slot(Oid database, const char *name)
 		pg_atomic_write_u32(&found->ready, 0);
 		pg_atomic_write_u32(&found->lanes_needed, 0);
 		pg_atomic_write_u64(&found->failing, 0);
+		pg_atomic_write_u64(&found->claimed_until, 0);
 		pg_atomic_write_u32(&found->remote_changes, 0);
 	}
 	LWLockRelease(tl_shared->lock);
@@ -355,6 +356,7 @@ lay_out(TlShared *shared)
 		pg_atomic_init_u32(&shared->targets[i].ready, 0);
 		pg_atomic_init_u32(&shared->targets[i].lanes_needed, 0);
 		pg_atomic_init_u64(&shared->targets[i].failing, 0);
+		pg_atomic_init_u64(&shared->targets[i].claimed_until, 0);
 		pg_atomic_init_u32(&shared->targets[i].remote_changes, 0);
 		init_lane_slot(&shared->lanes[i]);
 	}

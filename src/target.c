@@ -60,6 +60,8 @@ static const TlOption core_options[] = {
 	"Where a new target begins: with the oldest event, or with the next one"},
 	{"shared", TL_BOOL_OPT, 0, "off", 0, 0, NULL,
 	"Whether another ledger may fill the same table in the store"},
+	{"watermark", TL_BOOL_OPT, 0, "off", 0, 0, NULL,
+	"Whether the store is told, every 10 seconds, up to when its events are complete"},
 	{"table", TL_STRING_OPT, TL_OPT_DESTINATION, NULL, 0, 0, NULL,
 	"Table in the store, with its schema where the store has them"},
 	{"columns", TL_STRING_OPT, 0, NULL, 0, 0, NULL,
@@ -204,6 +206,7 @@ resolve_core(Target *target)
 		auto_migrate_value(options_get(options, "auto_migrate"));
 	target->start_now = strcmp(options_get(options, "start"), "now") == 0;
 	target->shared = options_get_bool(options, "shared");
+	target->watermark = options_get_bool(options, "watermark");
 	target->table = table;
 	if (table != NULL && *table == '\0')
 		target->error = pstrdup("option \"table\" is empty");
@@ -252,6 +255,13 @@ apply_backend_limits(Target *target)
 		guc_batch_rows == GUC_BATCH_ROWS_DEFAULT && backend->good_rows > 0)
 		target->batch_rows = Min(backend->good_rows, BATCH_ROWS_MAX);
 
+	if (target->watermark && backend->watermark == NULL &&
+		target->error == NULL)
+	{
+		target->error = psprintf("backend \"%s\" has no place for a watermark",
+								 backend->name);
+		target->hint = "Remove watermark from the target's URL.";
+	}
 	check_limit(target, "lanes", target->lanes, backend->max_lanes);
 	check_limit(target, "batch_rows", target->batch_rows, backend->max_rows);
 	check_limit(target, "batch_bytes", target->batch_bytes,

@@ -185,7 +185,8 @@ static const TlBackend backend = {
 	.migrate = tlch_migrate,
 	.check_health = tlch_check_health,
 	.describe = tlch_describe,
-	.encode = tlch_encode
+	.encode = tlch_encode,
+	.watermark = tlch_watermark
 };
 
 const TlBackend *

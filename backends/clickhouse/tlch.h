@@ -243,6 +243,8 @@ extern bool tlch_batch_fits(TlchState *state, const TlBatch *batch,
 
 extern TlOutcome tlch_send(TlSession *session, TlBatch *batch,
 						   TlVerdict *verdict);
+extern TlOutcome tlch_watermark(TlSession *session, int64 until,
+								TlVerdict *verdict);
 extern TlOutcome tlch_encode(TlSession *session, const TlBatch *batch,
 							 StringInfo out, TlVerdict *verdict);
 extern TlOutcome tlch_resolve(TlSession *session, TlBatch *batch, bool fence,

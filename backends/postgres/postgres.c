@@ -64,7 +64,8 @@ static const TlBackend backend = {
 	.migrate = tlpg_migrate,
 	.check_health = tlpg_check_health,
 	.describe = tlpg_describe,
-	.encode = tlpg_encode
+	.encode = tlpg_encode,
+	.watermark = tlpg_watermark
 };
 
 const TlBackend *

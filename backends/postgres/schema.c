@@ -23,13 +23,10 @@
 /* How long a step waits for a lock, and others behind it. */
 #define LOCK_TIMEOUT_MS		5000
 
-static bool companion_exists(TlpgState *state, const char *template,
-							 bool *exists, TlVerdict *verdict);
 static bool read_version(TlpgState *state, TlRemote *remote,
 						 TlVerdict *verdict);
 static bool read_source(TlpgState *state, TlRemote *remote,
 						TlVerdict *verdict);
-static void append_uuid(StringInfo out, const pg_uuid_t *uuid);
 static bool parse_uuid(const char *text, pg_uuid_t *uuid);
 static TlOutcome judge(TlpgState *state, TlRemote *remote,
 					   TlVerdict *verdict);
@@ -68,9 +65,9 @@ tlpg_inspect(TlSession *session, TlRemote *remote, TlVerdict *verdict)
 	return judge(state, remote, verdict);
 }
 
-static bool
-companion_exists(TlpgState *state, const char *template, bool *exists,
-				 TlVerdict *verdict)
+bool
+tlpg_companion_exists(TlpgState *state, const char *template, bool *exists,
+					  TlVerdict *verdict)
 {
 	StringInfoData select;
 
@@ -92,8 +89,8 @@ read_version(TlpgState *state, TlRemote *remote, TlVerdict *verdict)
 									 " FROM {schema}.{name:*_schema_version}",
 									 &state->table);
 
-	if (!companion_exists(state, "{schema}.{name:*_schema_version}", &exists,
-						  verdict))
+	if (!tlpg_companion_exists(state, "{schema}.{name:*_schema_version}",
+							   &exists, verdict))
 		return false;
 	if (!exists)
 		return true;
@@ -110,8 +107,8 @@ read_source(TlpgState *state, TlRemote *remote, TlVerdict *verdict)
 	bool		exists;
 	StringInfoData select;
 
-	if (!companion_exists(state, "{schema}.{name:*_source}", &exists,
-						  verdict))
+	if (!tlpg_companion_exists(state, "{schema}.{name:*_source}", &exists,
+							   verdict))
 		return false;
 	if (!exists)
 		return true;
@@ -120,7 +117,7 @@ read_source(TlpgState *state, TlRemote *remote, TlVerdict *verdict)
 						   tlpg_expand("SELECT ledger_id FROM {schema}.{name:*_source}"
 									   " ORDER BY ledger_id <> ",
 									   &state->table));
-	append_uuid(&select, &state->session->ledger_id);
+	tlpg_append_uuid(&select, &state->session->ledger_id);
 	appendStringInfoString(&select, ", first_at LIMIT 1");
 	if (!tlpg_look_up(state, select.data, verdict))
 		return false;
@@ -131,8 +128,8 @@ read_source(TlpgState *state, TlRemote *remote, TlVerdict *verdict)
 }
 
 /* As a literal. */
-static void
-append_uuid(StringInfo out, const pg_uuid_t *uuid)
+void
+tlpg_append_uuid(StringInfo out, const pg_uuid_t *uuid)
 {
 	appendStringInfoChar(out, '\'');
 	for (int i = 0; i < UUID_LEN; i++)
@@ -325,7 +322,7 @@ append_source(TlpgState *state, StringInfo sql)
 									 &state->table);
 
 	appendStringInfo(sql, "INSERT INTO %s (ledger_id) SELECT ", source);
-	append_uuid(sql, &state->session->ledger_id);
+	tlpg_append_uuid(sql, &state->session->ledger_id);
 	appendStringInfo(sql, " WHERE NOT EXISTS (SELECT FROM %s);", source);
 }
 

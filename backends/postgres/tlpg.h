@@ -251,7 +251,16 @@ extern bool tlpg_batch_fits(TlpgState *state, const TlBatch *batch,
 extern void tlpg_list_differences(const TlpgTable *table, int32 version,
 								  StringInfo out, StringInfo fatal);
 
-/* ---- send.c, resolve.c, schema.c, audit.c: the callbacks ---- */
+/* ---- schema.c ---- */
+
+extern bool tlpg_companion_exists(TlpgState *state, const char *template,
+								  bool *exists, TlVerdict *verdict);
+extern void tlpg_append_uuid(StringInfo out, const pg_uuid_t *uuid);
+
+/* ---- send.c, resolve.c, schema.c, audit.c, watermark.c: the callbacks ---- */
+
+extern TlOutcome tlpg_watermark(TlSession *session, int64 until,
+								TlVerdict *verdict);
 
 extern TlOutcome tlpg_send(TlSession *session, TlBatch *batch,
 						   TlVerdict *verdict);

@@ -7,7 +7,7 @@
 vpath %.c $(tlpg)
 
 OBJS += session.o connection.o query.o table.o send.o resolve.o schema.o \
-	audit.o encode.o names.o sqlstate.o
+	audit.o watermark.o encode.o names.o sqlstate.o
 
 PG_CONFIG ?= pg_config
 PG_CPPFLAGS = -I$(tlpg) -I$(here)/../../src/include \

@@ -71,6 +71,11 @@ typedef struct Lane
 								 * has its turn */
 	uint32		remote_changes; /* of lane->shared, as far as taken up */
 
+	/* Of lane 0, with watermark=on. */
+	TimestampTz watermark;		/* that the store has */
+	TimestampTz watermark_at;	/* the next one is not written before */
+	bool		watermark_failing;	/* the log has it */
+
 	/* What has been reported. */
 	bool		failing;
 	char		reported[160];	/* cause, code and beginning of the message */
@@ -99,6 +104,9 @@ extern void requeue_settled(Lane *lane, const Settlement *settlement,
 							bool sent);
 extern void requeue_failed(Lane *lane);
 extern void requeue_look(Lane *lane);
+
+/* lane_watermark.c */
+extern void lane_watermark(Lane *lane);
 
 /* What a step of a job has come to. */
 typedef enum JobResult

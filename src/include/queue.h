@@ -11,6 +11,7 @@
 #include "batch.h"
 #include "common/hashfn.h"
 #include "nodes/pg_list.h"
+#include "port/atomics.h"
 #include "storage/itemptr.h"
 #include "utils/timestamp.h"
 #include "window.h"
@@ -29,6 +30,8 @@ typedef struct QueueRange
 	int32		rows;
 	int32		done_rows;
 	TlHistory	history;		/* TL_FRESH, or TL_OVERLAP */
+	TimestampTz until;			/* of a window: what was committed before is
+								 * visible in from */
 } QueueRange;
 
 /* The part of the range that is on its way: (done, last]. */
@@ -56,6 +59,7 @@ typedef struct LaneRow
 								 * no range besides */
 	bool		held_suspect;	/* some of them may have landed before a
 								 * fail-over */
+	TimestampTz held_until;		/* what was committed before is not held */
 	bytea	   *state;			/* the backend's; NULL: none */
 	int32		state_timeline;
 } LaneRow;
@@ -86,6 +90,8 @@ typedef struct Queue			/* one lane's view of one target */
 	bool		in_error;		/* so says the row that was found */
 	bool		reopen;			/* the target's row has no window any more */
 	int32		ledger_version; /* 100 * major + minor */
+	pg_atomic_uint64 *claimed_until;	/* of the target, shared: what was
+										 * committed before has been claimed */
 	WindowSnapshot *last_look;	/* of the last look that found nothing new */
 	bool		has_requeued;	/* dead letters wait, says the last look */
 	bool		range_first;	/* a range's turn: they had theirs */
@@ -298,6 +304,11 @@ extern bool queue_is_migrating(Queue *queue);
  */
 extern bool take_requeued(Queue *queue, LaneRow *row);
 extern void settle_requeued(Queue *queue, const Settlement *settlement);
+
+/* What is known to be complete: queue_watermark.c */
+extern TimestampTz queue_open_since(void);	/* inside a transaction */
+extern void queue_tell_claimed(Queue *queue, TimestampTz until);
+extern TimestampTz queue_complete_until(Queue *queue);
 
 /* Between the two halves of the queue: open and steady state. */
 extern Datum uuid_array(List *ids);

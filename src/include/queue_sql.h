@@ -56,10 +56,25 @@ typedef enum QueueStatement
 	Q_REQUEST_MIGRATION,
 	Q_IS_MIGRATING,
 	Q_DELETE_EXPIRED,
+	Q_OPEN_SINCE,
+	Q_COMPLETE_UNTIL,
 	Q_SNAPSHOT,
 	Q_COUNT_VISIBLE,
 	Q_NSTATEMENTS
 } QueueStatement;
+
+/*
+ * What was committed before this is settled; -infinity: nothing need be.  $2
+ * has been read from TargetSlot.claimed_until before the statement's snapshot
+ * was taken: the claims that it stands for are then visible.
+ */
+#define COMPLETE_UNTIL_SQL \
+	"SELECT LEAST(GREATEST(t.from_until, $2)," \
+	" (SELECT pg_catalog.min(LEAST(l.range_until, l.held_until))" \
+	" FROM token_ledger.lane l" \
+	" WHERE l.target_id OPERATOR(pg_catalog.=) t.id))" \
+	" FROM token_ledger.target t WHERE t.id OPERATOR(pg_catalog.=) $1" \
+	" AND t.from_until IS NOT NULL"
 
 typedef struct QueueArgs
 {

@@ -52,6 +52,8 @@ extern TlOutcome session_inspect(Session *session, TlRemote *remote,
 								 TlVerdict *verdict, bool *dropped);
 extern TlOutcome session_migrate(Session *session, const TlMigration *step,
 								 bool up, TlVerdict *verdict, bool *dropped);
+extern TlOutcome session_watermark(Session *session, int64 until,
+								   TlVerdict *verdict, bool *dropped);
 extern TlOutcome session_check_health(Session *session, TlVerdict *verdict);
 
 /* Text for people and for the target's row. */

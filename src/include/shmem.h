@@ -90,6 +90,8 @@ typedef struct TargetSlot
 	pg_atomic_uint32 lanes_needed;	/* lanes beyond the setting that still
 									 * hold a range: highest number + 1 */
 	pg_atomic_uint64 failing;	/* bit n: lane n is failing */
+	pg_atomic_uint64 claimed_until; /* TimestampTz: what was committed before
+									 * has been claimed; 0: not known */
 	pg_atomic_uint32 remote_changes;	/* how often the store's table has
 										 * been changed from this database */
 } TargetSlot;

@@ -44,6 +44,7 @@ typedef struct Target
 	int32		retry_max_ms;
 	AutoMigrate auto_migrate;
 	bool		start_now;		/* of a new target: skip what is there */
+	bool		watermark;		/* the store is told what is complete */
 	bool		shared;			/* another ledger may fill the table too */
 	const char *table;			/* NULL: the backend's default */
 

@@ -402,6 +402,15 @@ typedef struct TlBackend
 	/* The body that send would send; no I/O. */
 	TlOutcome	(*encode) (TlSession *session, const TlBatch *batch,
 						   StringInfo out, TlVerdict *verdict);
+
+	/*
+	 * Records beside the table that nothing which this ledger committed
+	 * before until (as TL_TIMESTAMP) is still on its way; one row for each
+	 * session->ledger_id, which replaces the earlier one.  Makes the place
+	 * for it where there is none.
+	 */
+	TlOutcome	(*watermark) (TlSession *session, int64 until,
+							  TlVerdict *verdict);
 } TlBackend;
 
 /*

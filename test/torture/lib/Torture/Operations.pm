@@ -10,7 +10,8 @@ use warnings FATAL => 'all';
 my @operations = (
 	[ 2, 'pause', sub { _call('pause', @_) } ],
 	[ 3, 'resume', sub { _call('resume', @_) } ],
-	[ 1, 'flush', sub { _call('flush', @_, "interval '100 ms'") } ]);
+	[ 1, 'flush', sub { _call('flush', @_, "interval '100 ms'") } ],
+	[ 2, 'requeue', \&_requeue ]);
 
 # As Torture::Faults lists what it draws from: none of them kills.
 sub of
@@ -39,6 +40,21 @@ sub _any
 	my @targets = $ledger->targets;
 
 	return $targets[ rand @targets ];
+}
+
+# A few at a time: a store that refuses a hundred of them and is sent nothing
+# else is a target in error, and does not catch up.
+sub _requeue
+{
+	my ($server, $target) = @_;
+
+	return _call('requeue', $server, $target, <<EOC);
+ARRAY(SELECT d.event_id FROM token_ledger.dead_letters d
+	WHERE d.target = '$target' AND d.state = 'dead' AND NOT EXISTS (
+		SELECT FROM token_ledger.dead_letters o
+		WHERE o.target = '$target' AND o.state IN ('requeued', 'sending'))
+	LIMIT 20)
+EOC
 }
 
 # The server may be down: then it was not done.

@@ -1,0 +1,100 @@
+# What operators do, with the real ClickHouse as the store: dead letters that
+# are sent again, and the watermark beside the table.
+use strict;
+use warnings FATAL => 'all';
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);	# sleep-ok: for a poll with a deadline
+
+use ClickHouseEvents;
+use ClickHousePeer;
+use TokenLedger;
+
+plan skip_all => clickhouse_hindrance() if clickhouse_hindrance();
+
+my $peer = ClickHousePeer->new;
+my $node = ledger_node('chops', conf => <<'EOC');
+tokenledger.flush_interval = 20ms
+tokenledger.poll_interval = 100ms
+tokenledger.retry_min = 20ms
+tokenledger.retry_max = 200ms
+tokenledger.timeout = 20s
+EOC
+my $next = 1;
+
+set_targets($node,
+	'main=' . $peer->url(ttl => 0, batch_rows => 100, watermark => 'on'));
+insert_some(200);
+clickhouse_forwarded_ok($node, 'app', 'main', $peer);
+sent_again();
+watermark();
+
+done_testing();
+
+sub insert_some
+{
+	my ($n, %set) = @_;
+
+	insert_events($node, 'app', $n, first => $next,
+		set => { cost_usd => '0.25', %set });
+	$next += $n;
+	return;
+}
+
+# One of them has arrived in another way: the store is asked.
+sub sent_again
+{
+	my $dead = 'SELECT state, times, count(*) FROM token_ledger.dead_letters'
+	  . ' GROUP BY 1, 2';
+
+	$peer->query('ALTER TABLE token_ledger_events'
+		  . " ADD CONSTRAINT refused CHECK model != 'refused'");
+	insert_some(60,
+		model => "CASE WHEN i % 2 = 0 THEN 'refused' ELSE 'good' END");
+	insert_some(60);
+	wait_until($node, 'app', $dead, 'dead|1|30', 'dead letters');
+	is($node->safe_psql('app', "SELECT token_ledger.requeue('main')"),
+		'30', 'requeued');
+	wait_until($node, 'app', $dead, 'dead|2|30', 'refused again');
+	$peer->query('ALTER TABLE token_ledger_events DROP CONSTRAINT refused');
+	my $id = $node->safe_psql('app',
+		'SELECT event_id FROM token_ledger.dead_letters LIMIT 1');
+
+	$peer->query('INSERT INTO token_ledger_events'
+		  . " SELECT * REPLACE (toUUID('$id') AS event_id)"
+		  . ' FROM token_ledger_events LIMIT 1');
+	$node->safe_psql('app', "SELECT token_ledger.requeue('main')");
+	wait_until($node, 'app', $dead, '', 'none is left');
+	is($peer->query('SELECT count(), uniqExact(event_id)'
+			  . ' FROM token_ledger_events'),
+		"320\t320", 'all are there, once');
+	identity_ok($node, 'app');
+	return;
+}
+
+sub watermark
+{
+	my $time = $node->safe_psql('app',
+		"SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC',"
+		  . " 'YYYY-MM-DD HH24:MI:SS.US')");
+	my $passed = "SELECT max(complete_until) > toDateTime64('$time', 6, 'UTC')"
+	  . ' FROM token_ledger_watermark';
+	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
+
+	while ($peer->query($passed) ne '1' && time < $deadline)
+	{
+		usleep(100_000);	# sleep-ok: interval of a poll with a deadline
+	}
+	is($peer->query($passed), '1', 'the store is told what is complete');
+	is( $peer->query('SELECT uniqExact(w.ledger_id), countIf(w.ledger_id IN'
+			  . ' (SELECT ledger_id FROM token_ledger_source)) = count()'
+			  . ' FROM token_ledger_watermark w'),
+		"1\t1",
+		'of this ledger');
+	is($peer->query("SELECT engine FROM system.tables"
+			  . " WHERE name = 'token_ledger_watermark'"),
+		'ReplacingMergeTree', 'old rows are merged away');
+	return;
+}
