@@ -48,24 +48,24 @@ typedef struct LedgerPage
 
 static void begin(LaneSlot *slot);
 static void end(LaneSlot *slot, LaneExit reason);
-static int64 pass(LaneSlot *slot);
-static void delete_page(LedgerPage *page);
+static int64 pass(LaneSlot *slot, int days);
+static void delete_page(LedgerPage *page, int days);
 static void pause_for(TimestampTz since);
 
 void
 tl_retention_main(Datum main_arg)
 {
 	LaneSlot   *slot = &tl_shared->lanes[DatumGetInt32(main_arg)];
+	int			days = guc_retention;
 	int64		deleted;
 
 	lane_connect(slot);
 	begin(slot);
-	deleted = pass(slot);
+	deleted = pass(slot, days);
 	if (deleted > 0)
 		ereport(LOG,
 				(errmsg("tokenledger has deleted " INT64_FORMAT
-						" events older than %d days", deleted,
-						guc_retention)));
+						" events older than %d days", deleted, days)));
 	end(slot, LANE_EXIT_PASSED);
 }
 
@@ -92,9 +92,12 @@ end(LaneSlot *slot, LaneExit reason)
 	proc_exit(0);
 }
 
-/* Returns how many went. */
+/*
+ * Returns how many went.  NB: once the setting is another one, even off, this
+ * pass has no say any more.
+ */
 static int64
-pass(LaneSlot *slot)
+pass(LaneSlot *slot, int days)
 {
 	bool		thorough = slot->thorough_at <= GetCurrentTimestamp();
 	LedgerPage		page = {.at = {0, -1}, .seen = PAGE_ROWS};
@@ -105,7 +108,9 @@ pass(LaneSlot *slot)
 	{
 		TimestampTz since = GetCurrentTimestamp();
 
-		delete_page(&page);
+		if (days == 0 || days != guc_retention)
+			return deleted;
+		delete_page(&page, days);
 		deleted += page.deleted;
 		idle = page.deleted > 0 ? 0 : idle + 1;
 		pause_for(since);
@@ -117,12 +122,12 @@ pass(LaneSlot *slot)
 }
 
 static void
-delete_page(LedgerPage *page)
+delete_page(LedgerPage *page, int days)
 {
 	QueueArgs	args = {0};
 
 	lane_begin();
-	arg_add(&args, Int32GetDatum(guc_retention));
+	arg_add(&args, Int32GetDatum(days));
 	arg_add(&args, Int32GetDatum(PAGE_ROWS));
 	arg_add(&args, UInt64GetDatum(page->at.xid));
 	arg_add(&args, Int64GetDatum(page->at.seq));

@@ -257,7 +257,7 @@ extern bool tlpg_companion_exists(TlpgState *state, const char *template,
 								  bool *exists, TlVerdict *verdict);
 extern void tlpg_append_uuid(StringInfo out, const pg_uuid_t *uuid);
 
-/* ---- send.c, resolve.c, schema.c, audit.c, watermark.c: the callbacks ---- */
+/* ---- send.c, resolve.c, schema.c, audit.c, watermark.c: callbacks ---- */
 
 extern TlOutcome tlpg_watermark(TlSession *session, int64 until,
 								TlVerdict *verdict);

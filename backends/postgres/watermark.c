@@ -45,7 +45,7 @@ tlpg_watermark(TlSession *session, int64 until, TlVerdict *verdict)
 	return TL_RETRY;
 }
 
-/* NB: CREATE TABLE needs the right to create also where there is nothing to. */
+/* NB: CREATE TABLE needs the right to create also where nothing is to be. */
 static bool
 make_table(TlpgState *state, TlVerdict *verdict)
 {

@@ -90,8 +90,8 @@ typedef struct Queue			/* one lane's view of one target */
 	bool		in_error;		/* so says the row that was found */
 	bool		reopen;			/* the target's row has no window any more */
 	int32		ledger_version; /* 100 * major + minor */
-	pg_atomic_uint64 *claimed_until;	/* of the target, shared: what was
-										 * committed before has been claimed */
+	pg_atomic_uint64 *claimed_until;	/* shared: what was committed before
+										 * has been claimed */
 	WindowSnapshot *last_look;	/* of the last look that found nothing new */
 	bool		has_requeued;	/* dead letters wait, says the last look */
 	bool		range_first;	/* a range's turn: they had theirs */

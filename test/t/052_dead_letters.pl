@@ -40,6 +40,7 @@ mended();
 landed_before();
 paused_and_removed();
 vanished();
+filtered();
 store_takes_nothing();
 bad_by_the_hundred();
 many_and_killed();
@@ -121,7 +122,8 @@ sub all_well
 	{
 		forwarded_ok($node, 'app', $target, $node, $target,
 			name => "$what: $target holds every other event once",
-			where => 'event_id NOT IN (SELECT d.event_id'
+			where => ($target eq 'strict' ? "model <> 'out' AND " : '')
+			  . 'event_id NOT IN (SELECT d.event_id'
 			  . ' FROM token_ledger.dead_letters d'
 			  . " WHERE d.target = '$target')");
 	}
@@ -317,6 +319,27 @@ sub missing
 SELECT id FROM unnest('{$ids}'::uuid[]) id WHERE NOT EXISTS (
 	SELECT FROM token_ledger.token_ledger_events WHERE event_id = id)
 EOC
+}
+
+# The target's filter leaves them out by now.
+sub filtered
+{
+	refuse_models('out', 'strict');
+	insert_some(20, set => { model => "'out'" });
+	insert_some(20);
+	wait_until($node, 'app', letters('strict'), 'dead|1|20', 'dead letters');
+	refuse_nothing('strict');
+	set_targets($node, "$strict&filter=model%20%3C%3E%20%27out%27 $asked");
+	requeue("'strict'");
+	wait_until($node, 'app', letters('strict'), '', 'filtered, and forgotten');
+	is( $node->safe_psql('app',
+			'SELECT filtered FROM token_ledger.status'
+			  . " WHERE target = 'strict'"),
+		'20',
+		'counted as filtered');
+	identity_ok($node, 'app', 'filtered: the identity holds');
+	set_targets($node, "$strict $asked");
+	return;
 }
 
 # A store that was said to be mended, and takes nothing: the target is in

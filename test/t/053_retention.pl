@@ -259,7 +259,8 @@ sub no_target_at_all
 	return;
 }
 
-# Many pages, and a server that crashes in the middle.
+# Many pages, a setting that is taken back, and a server that crashes in the
+# middle.
 sub killed
 {
 	my $left = 'SELECT count(*) FROM token_ledger.token_ledger_events'
@@ -284,6 +285,7 @@ sub killed
 		{
 			my $found = psql_output($node, 'app', $pid);
 
+			taken_back($pid) if $before == 80_000;
 			$kills += kill 'KILL', $found if $found =~ /^\d+$/;
 			$before = $now;
 		}
@@ -294,5 +296,20 @@ sub killed
 	is($node->safe_psql('app',
 			'SELECT sum(events) FROM token_ledger.retired'),
 		$gone + 80_000, 'each once');
+	return;
+}
+
+# In the middle of a pass: nothing goes any more, least of all what is new.
+sub taken_back
+{
+	my ($pid) = @_;
+	my $new = 'SELECT count(*) FROM token_ledger.token_ledger_events'
+	  . " WHERE model = 'many' AND \"timestamp\" > now() - interval '1 day'";
+
+	set_retention(0);
+	wait_until($node, 'app', "$pid UNION ALL SELECT 0", '0',
+		'the worker ends when retention is off');
+	is($node->safe_psql('app', $new), '80000', 'and nothing new has gone');
+	set_retention(90);
 	return;
 }
