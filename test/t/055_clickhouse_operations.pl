@@ -59,11 +59,13 @@ sub sent_again
 		'30', 'requeued');
 	wait_until($node, 'app', $dead, 'dead|2|30', 'refused again');
 	$peer->query('ALTER TABLE token_ledger_events DROP CONSTRAINT refused');
-	my $id = $node->safe_psql('app',
-		'SELECT event_id FROM token_ledger.dead_letters LIMIT 1');
+	my ($id, $at) = split /\|/, $node->safe_psql('app',
+		"SELECT event_id, to_char(\"timestamp\" AT TIME ZONE 'UTC',"
+		  . " 'YYYY-MM-DD HH24:MI:SS.US') FROM token_ledger.dead_letters LIMIT 1");
 
 	$peer->query('INSERT INTO token_ledger_events'
-		  . " SELECT * REPLACE (toUUID('$id') AS event_id)"
+		  . " SELECT * REPLACE (toUUID('$id') AS event_id,"
+		  . " toDateTime64('$at', 6, 'UTC') AS timestamp)"
 		  . ' FROM token_ledger_events LIMIT 1');
 	$node->safe_psql('app', "SELECT token_ledger.requeue('main')");
 	wait_until($node, 'app', $dead, '', 'none is left');
@@ -83,7 +85,8 @@ sub watermark
 	  . ' FROM token_ledger_watermark';
 	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
 
-	while ($peer->query($passed) ne '1' && time < $deadline)
+	# At first the table is not there.
+	while ((eval { $peer->query($passed) } // '') ne '1' && time < $deadline)
 	{
 		usleep(100_000);	# sleep-ok: interval of a poll with a deadline
 	}
