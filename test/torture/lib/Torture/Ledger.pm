@@ -21,7 +21,7 @@ my %kinds = (postgres => \&_in_postgres, clickhouse => \&_in_clickhouse);
 
 sub kinds { return sort keys %kinds }
 
-# dir, disk, store, seed
+# dir, disk, store, seed; apart: no target is in the ledger's own server
 sub new
 {
 	my ($class, %self) = @_;
@@ -42,11 +42,12 @@ sub _in_postgres
 {
 	my ($self) = @_;
 
-	return (
-		Torture::Targets::Postgres->new(
-			names => ['same'],
-			server => $self->{server},
-			own => 1),
+	my $same = Torture::Targets::Postgres->new(
+		names => ['same'],
+		server => $self->{server},
+		own => 1);
+
+	return ($self->{apart} ? () : $same,
 		$self->_second_server(qw(other bare picky)));
 }
 
@@ -128,6 +129,7 @@ sub prepare
 CREATE SCHEMA torture;
 CREATE TABLE torture.deleted (event_id uuid);
 CREATE TABLE torture.edited (event_id uuid);
+CREATE TABLE torture.lost (event_id uuid, synchronous boolean);
 EOQ
 	$_->prepare($self) foreach $self->stores;
 	return;

@@ -46,6 +46,29 @@ EOC
 	return;
 }
 
+# A standby of another server, at this moment.  NB: the socket's place is its own.
+sub clone
+{
+	my ($self, $primary) = @_;
+
+	_run('pg_basebackup', '-D', $self->{data}, '-U', 'torture', '-R', '-X',
+		'stream', '-c', 'fast', '-h', "$primary->{socket}", '-p', '5432')
+	  or die "pg_basebackup failed\n";
+	$self->configure('postgresql.conf',
+		"unix_socket_directories = '$self->{socket}'\n");
+	return;
+}
+
+sub promote
+{
+	my ($self) = @_;
+
+	_run('pg_ctl', '-D', $self->{data}, '-s', '-w', '-t', $START_SECONDS,
+		'promote')
+	  or die "server $self->{name} is not promoted\n";
+	return;
+}
+
 # Appends to a file of settings, or writes one that it includes.
 sub configure
 {
