@@ -41,11 +41,9 @@ sub new
 sub _in_postgres
 {
 	my ($self) = @_;
-
 	my $same = Torture::Targets::Postgres->new(
 		names => ['same'],
-		server => $self->{server},
-		own => 1);
+		server => $self->{server});
 
 	return ($self->{apart} ? () : $same,
 		$self->_second_server(qw(other bare picky)));
@@ -67,7 +65,7 @@ sub _second_server
 
 	return Torture::Targets::Postgres->new(
 		names => \@names,
-		server => Torture::Server->new(name => 'store', dir => $self->{dir}));
+		dir => $self->{dir});
 }
 
 sub stores { my ($self) = @_; return @{ $self->{stores} } }
