@@ -10,7 +10,8 @@ use warnings FATAL => 'all';
 my @operations = (
 	[ 2, 'pause', sub { _call('pause', @_) } ],
 	[ 3, 'resume', sub { _call('resume', @_) } ],
-	[ 1, 'flush', sub { _call('flush', @_, "interval '100 ms'") } ]);
+	[ 1, 'flush', sub { _call('flush', @_, "interval '100 ms'") } ],
+	[ 1, 'replay', sub { _call('replay', @_, _range()) } ]);
 
 # As Torture::Faults lists what it draws from: none of them kills.
 sub of
@@ -39,6 +40,14 @@ sub _any
 	my @targets = $ledger->targets;
 
 	return $targets[ rand @targets ];
+}
+
+# Of the timestamps that Torture::Writer draws from, a hundredth.
+sub _range
+{
+	my $from = int rand 10_000_000;
+
+	return map { "'2026-01-01Z'::timestamptz + '$_ s'" } $from, $from + 100_000;
 }
 
 # The server may be down: then it was not done.

@@ -91,7 +91,7 @@ sub _await_empty_queue
 	for (;;)
 	{
 		my %status = map { split /\|/, $_, 2 } split /\n/, $self->_query(
-			'SELECT target, lag_events = 0, forwarded, dead'
+			'SELECT target, lag_events = 0 AND jobs = 0, forwarded, dead'
 			  . ' FROM token_ledger.status') // '';
 		my @late = grep { ($status{$_} // '') !~ /^t/ } keys %seen;
 
