@@ -38,6 +38,12 @@
 #include "lane_transaction.h"
 #include "queue_internal.h"
 
+/*
+ * So many transactions after a promotion are suspect: enough for whatever
+ * waited for its ledger to come back, and no burden for long.
+ */
+#define SUSPECT_XIDS	UINT64CONST(1000000)
+
 typedef struct Cursor			/* of the target's row */
 {
 	Datum		from;
@@ -468,9 +474,13 @@ advance_to_new_window(const Queue *queue, Cursor *cursor)
 }
 
 /*
- * Does the window reach back before the new timeline?  NB: what suspect_to
- * does not see, but could have, is suspect as well: a transaction that was
- * prepared then may have been committed, and its events sent, before.
+ * Does the window reach back before the new timeline, or begin soon after?
+ *
+ * NB: what suspect_to does not see, but could have, is suspect as well: a
+ * transaction that was prepared then may have been committed, and its events
+ * sent, before.  And of what the old primary had committed and sent, and the
+ * fail-over took from the ledger, applications insert some again, under the
+ * same ids.
  */
 static bool
 is_suspect(const Cursor *cursor)
@@ -478,7 +488,8 @@ is_suspect(const Cursor *cursor)
 	return cursor->has_suspect &&
 		window_begins_before(parse_snapshot(cursor->from),
 							 parse_snapshot(cursor->to),
-							 parse_snapshot(cursor->suspect_to)->xmax);
+							 parse_snapshot(cursor->suspect_to)->xmax +
+							 SUSPECT_XIDS);
 }
 
 static void

@@ -1,8 +1,9 @@
 # A promotion may lose what the old primary had settled last, and the store
-# holds what it had sent.  Two kinds of events are easily forgotten then: one
-# that the lane's row holds back after a refusal, outside of any range, and one
-# of a prepared transaction, which is not visible yet when the new timeline
-# begins.  Both may have arrived; a store without a unique index is asked.
+# holds what it had sent.  Three kinds of events are easily forgotten then: one
+# that the lane's row holds back after a refusal, outside of any range; one of a
+# prepared transaction, which is not visible yet when the new timeline begins;
+# and one that the ledger has lost, and that its application inserts again.  All
+# may have arrived; a store without a unique index is asked.
 use strict;
 use warnings FATAL => 'all';
 
@@ -68,6 +69,9 @@ $store->safe_psql('bare', 'ALTER TABLE token_ledger_events DROP CONSTRAINT odd')
 $primary->safe_psql('app', "COMMIT PREPARED 'event 22'");
 forwarded_ok($primary, 'app', 'bare', $store, 'bare',
 	name => 'the old primary has sent both');
+insert_events($primary, 'app', 1, first => 30);
+forwarded_ok($primary, 'app', 'bare', $store, 'bare',
+	name => 'and one that the standby will never know');
 wait_until($primary, 'app', "SELECT coalesce(($held), 0)",
 	'0', 'and holds nothing back');
 $primary->stop('immediate');
@@ -76,16 +80,19 @@ $standby->start;
 $standby->promote;
 wait_until($standby, 'app', "SELECT coalesce(($held), 0)",
 	'0', 'what was held back is settled on the new timeline');
-is(stored(), '22|22', 'it is not doubled');
+is(stored(), '23|23', 'it is not doubled');
 
 insert_events($standby, 'app', 1, first => 23);
 caught_up_ok($standby, 'app', 'bare');
 insert_events($standby, 'app', 1, first => 24);
 caught_up_ok($standby, 'app', 'bare');
 $standby->safe_psql('app', "COMMIT PREPARED 'event 22'");
+caught_up_ok($standby, 'app', 'bare');
+is(stored(), '25|25', 'nor is what the new timeline commits a second time');
+insert_events($standby, 'app', 1, first => 30);
 forwarded_ok($standby, 'app', 'bare', $store, 'bare',
-	name => 'nor is what the new timeline commits a second time');
-is(stored(), '24|24', 'every event is there once');
+	name => 'nor what is inserted again');
+is(stored(), '25|25', 'every event is there once');
 identity_ok($standby, 'app');
 
 done_testing();

@@ -2,7 +2,9 @@
 -- event, or hour, and target.  Run in the ledger's database when nothing is
 -- inserted any more.  audit.arrived has been filled with copies of the stores'
 -- rows; torture.deleted and torture.edited say what a superuser did to the
--- ledger, where the stores keep what they have got.
+-- ledger, where the stores keep what they have got, and torture.lost what was
+-- committed on a primary and had not reached the standby that was promoted.  Of
+-- these the application may have inserted some again, with other values.
 
 CREATE VIEW audit.finding AS
 -- Committed, not given up, and not in the store.
@@ -28,6 +30,16 @@ WHERE NOT EXISTS (
 		SELECT FROM token_ledger.token_ledger_events e
 		WHERE e.event_id = a.event_id)
 	AND a.event_id NOT IN (SELECT event_id FROM torture.deleted)
+	AND a.event_id NOT IN (SELECT event_id FROM torture.lost)
+
+UNION ALL
+-- Nothing is sent that a synchronous standby does not have.
+SELECT a.target, 'sent before the standby had it', a.event_id::text
+FROM audit.arrived a
+WHERE a.event_id IN (SELECT event_id FROM torture.lost WHERE synchronous)
+	AND NOT EXISTS (
+		SELECT FROM token_ledger.token_ledger_events e
+		WHERE e.event_id = a.event_id)
 
 UNION ALL
 SELECT a.target, 'altered', a.event_id::text
@@ -37,6 +49,7 @@ WHERE (a."timestamp", a.provider, a.model, a.total_tokens, a.cost_usd,
 	IS DISTINCT FROM (e."timestamp", e.provider, e.model, e.total_tokens,
 		e.cost_usd, e.request_preview)
 	AND e.event_id NOT IN (SELECT event_id FROM torture.edited)
+	AND e.event_id NOT IN (SELECT event_id FROM torture.lost)
 
 UNION ALL
 SELECT t.name, 'given up, and in the store', d.event_id::text
@@ -61,12 +74,14 @@ FROM (
 	WHERE NOT EXISTS (
 		SELECT FROM token_ledger.dead_letter d
 		WHERE d.target_id = t.id AND d.event_id = e.event_id)
+		AND e.event_id NOT IN (SELECT event_id FROM torture.lost)
 	GROUP BY 1, 2
 	UNION ALL
 	SELECT a.target, date_trunc('hour', a."timestamp", 'UTC'), -count(*),
 		-sum(a.total_tokens), -sum(a.cost_usd), -1
 	FROM audit.arrived a
 	WHERE a.event_id NOT IN (SELECT event_id FROM torture.deleted)
+		AND a.event_id NOT IN (SELECT event_id FROM torture.lost)
 	GROUP BY 1, 2) sums
 GROUP BY target, hour
 HAVING sum(events) <> 0 OR sum(tokens) <> 0 OR sum(cost) <> 0

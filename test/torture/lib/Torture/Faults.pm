@@ -19,6 +19,11 @@ our $RESTS = 0.07;
 
 # Weight, name, whether processes are killed by it, and a method, which returns
 # whether there was anything to do it to.
+my @wire_faults = (
+	[ 8, 'cut wire', 0, '_cut_wire' ],
+	[ 3, 'refuse connections', 0, '_refuse' ],
+	[ 2, 'let wire hang', 0, '_hang' ],
+	[ 2, 'slow down wire', 0, '_drip' ]);
 my @faults = (
 	[ 14, 'kill lane', 1, '_kill_lane' ],
 	[ 3, 'kill launcher', 1, '_kill_launcher' ],
@@ -33,29 +38,26 @@ my @faults = (
 	[ 2, 'reload storm', 0, '_storm' ],
 	[ 1, 'too few workers', 0, '_want_many_lanes' ],
 	[ 2, 'fill disk', 0, '_fill_disk' ],
-	[ 8, 'cut wire', 0, '_cut_wire' ],
-	[ 3, 'refuse connections', 0, '_refuse' ],
-	[ 2, 'let wire hang', 0, '_hang' ],
-	[ 2, 'slow down wire', 0, '_drip' ]);
+	@wire_faults);
 
+# outside: nothing happens to the ledger itself.
 sub new
 {
-	my ($class, $ledger) = @_;
+	my ($class, $ledger, %how) = @_;
 	my $self = bless {
 		ledger => $ledger,
-		server => $ledger->{server},
+		rests => $how{outside} ? 0 : $RESTS,
 		kills => 0,
 		count => {},
 		worst => [ 0, 'nothing' ],
 		recoveries => 0,
-		wrong => [],
-		begun => time
+		wrong => []
 	}, $class;
 
 	$self->{faults} = [
-		(map { $self->_own($_) } @faults),
+		(map { $self->_own($_) } $how{outside} ? @wire_faults : @faults),
 		(map { $_->faults } $ledger->stores),
-		Torture::Operations::of($ledger)
+		$how{outside} ? () : Torture::Operations::of($ledger)
 	];
 	return $self;
 }
@@ -73,11 +75,12 @@ sub _own
 sub cause
 {
 	my ($self, $kills, $seconds, $least) = @_;
+	my $first = time;
 	my $n = 0;
 
 	while ($self->{kills} < $kills
-		&& (!$seconds || $self->{kills} < $least
-			|| time - $self->{begun} < $seconds))
+		&& (!$seconds || $self->{kills} < ($least // 0)
+			|| time - $first < $seconds))
 	{
 		my (undef, $name, $killing, $do) = @{ $self->_draw };
 		my $begun = time;
@@ -85,9 +88,9 @@ sub cause
 
 		$self->{count}{$name}++ if $done;
 		$self->{kills}++ if $done && $killing;
-		if ($done && rand() < $RESTS)
+		if ($done && rand() < $self->{rests})
 		{
-			$self->_recover($name, $killing ? $begun : time);
+			$self->recover($name, $killing ? $begun : time);
 		}
 		else
 		{
@@ -100,10 +103,10 @@ sub cause
 
 # Everything is made well, and the time is taken from the fault, or where it
 # lasts from its end, until every target has settled a batch.
-sub _recover
+sub recover
 {
 	my ($self, $name, $begun) = @_;
-	my $server = $self->{server};
+	my $server = $self->{ledger}{server};
 
 	$self->_make_well;
 	my %before = $self->_forwarded;
@@ -141,7 +144,7 @@ sub _make_well
 sub _forwarded
 {
 	my ($self) = @_;
-	my $counts = $self->{server}->query('app',
+	my $counts = $self->{ledger}{server}->query('app',
 		'SELECT target, forwarded FROM token_ledger.status');
 
 	return map { split /\|/ } split /\n/, $counts // '';
@@ -151,7 +154,7 @@ sub _forwarded
 sub end
 {
 	my ($self) = @_;
-	my $server = $self->{server};
+	my $server = $self->{ledger}{server};
 
 	$self->_make_well;
 	foreach my $name (split /\n/,
@@ -231,49 +234,49 @@ sub _kill_lane
 {
 	my ($self) = @_;
 
-	return $self->{server}->signal('KILL', qr/^tokenledger lane/);
+	return $self->{ledger}{server}->signal('KILL', qr/^tokenledger lane/);
 }
 
 sub _end_lane
 {
 	my ($self) = @_;
 
-	return $self->{server}->signal('TERM', qr/^tokenledger lane/);
+	return $self->{ledger}{server}->signal('TERM', qr/^tokenledger lane/);
 }
 
 sub _kill_launcher
 {
 	my ($self) = @_;
 
-	return $self->{server}->signal('KILL', qr/^tokenledger launcher/);
+	return $self->{ledger}{server}->signal('KILL', qr/^tokenledger launcher/);
 }
 
 sub _end_launcher
 {
 	my ($self) = @_;
 
-	return $self->{server}->signal('TERM', qr/^tokenledger launcher/);
+	return $self->{ledger}{server}->signal('TERM', qr/^tokenledger launcher/);
 }
 
 sub _kill_client
 {
 	my ($self) = @_;
 
-	return $self->{server}->signal('KILL', qr/^torture app/);
+	return $self->{ledger}{server}->signal('KILL', qr/^torture app/);
 }
 
 sub _kill_any
 {
 	my ($self) = @_;
 
-	return $self->{server}->signal('KILL', qr/./);
+	return $self->{ledger}{server}->signal('KILL', qr/./);
 }
 
 sub _kill_server
 {
 	my ($self) = @_;
 
-	$self->{server}->crash;
+	$self->{ledger}{server}->crash;
 	return 1;
 }
 
@@ -281,7 +284,7 @@ sub _restart_at_once
 {
 	my ($self) = @_;
 
-	$self->{server}->restart('immediate');
+	$self->{ledger}{server}->restart('immediate');
 	return 1;
 }
 
@@ -291,8 +294,8 @@ sub _restart_fast
 {
 	my ($self) = @_;
 
-	$self->{server}->await;
-	$self->{server}->restart('fast');
+	$self->{ledger}{server}->await;
+	$self->{ledger}{server}->restart('fast');
 	return 1;
 }
 
@@ -345,7 +348,7 @@ sub _want_many_lanes
 sub _change_settings
 {
 	my ($self, $lanes) = @_;
-	my $server = $self->{server};
+	my $server = $self->{ledger}{server};
 
 	$server->configure('torture.conf', $self->{ledger}->settings($lanes), '>');
 	$server->reload;
@@ -359,7 +362,7 @@ sub _storm
 	foreach (1 .. 20 + rand 80)
 	{
 		$self->_change_settings if rand() < 0.2;
-		$self->{server}->reload;
+		$self->{ledger}{server}->reload;
 		usleep(int rand 20_000);	# sleep-ok: the storm's pace
 	}
 	return 1;
@@ -369,7 +372,7 @@ sub _storm
 sub _check_identity
 {
 	my ($self) = @_;
-	my $found = $self->{server}->query('app',
+	my $found = $self->{ledger}{server}->query('app',
 		'SELECT * FROM token_ledger.accounting WHERE difference <> 0');
 
 	push @{ $self->{wrong} }, "the identity did not hold: $found"

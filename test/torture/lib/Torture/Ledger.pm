@@ -21,7 +21,7 @@ my %kinds = (postgres => \&_in_postgres, clickhouse => \&_in_clickhouse);
 
 sub kinds { return sort keys %kinds }
 
-# dir, disk, store, seed
+# dir, disk, store, seed; apart: no target is in the ledger's own server
 sub new
 {
 	my ($class, %self) = @_;
@@ -41,12 +41,11 @@ sub new
 sub _in_postgres
 {
 	my ($self) = @_;
+	my $same = Torture::Targets::Postgres->new(
+		names => ['same'],
+		server => $self->{server});
 
-	return (
-		Torture::Targets::Postgres->new(
-			names => ['same'],
-			server => $self->{server},
-			own => 1),
+	return ($self->{apart} ? () : $same,
 		$self->_second_server(qw(other bare picky)));
 }
 
@@ -66,7 +65,7 @@ sub _second_server
 
 	return Torture::Targets::Postgres->new(
 		names => \@names,
-		server => Torture::Server->new(name => 'store', dir => $self->{dir}));
+		dir => $self->{dir});
 }
 
 sub stores { my ($self) = @_; return @{ $self->{stores} } }
@@ -128,6 +127,7 @@ sub prepare
 CREATE SCHEMA torture;
 CREATE TABLE torture.deleted (event_id uuid);
 CREATE TABLE torture.edited (event_id uuid);
+CREATE TABLE torture.lost (event_id uuid, synchronous boolean);
 EOQ
 	$_->prepare($self) foreach $self->stores;
 	return;

@@ -11,7 +11,8 @@ my @operations = (
 	[ 2, 'pause', sub { _call('pause', @_) } ],
 	[ 3, 'resume', sub { _call('resume', @_) } ],
 	[ 1, 'flush', sub { _call('flush', @_, "interval '100 ms'") } ],
-	[ 2, 'requeue', \&_requeue ]);
+	[ 2, 'requeue', \&_requeue ],
+	[ 1, 'replay', sub { _call('replay', @_, _range()) } ]);
 
 # As Torture::Faults lists what it draws from: none of them kills.
 sub of
@@ -55,6 +56,14 @@ ARRAY(SELECT d.event_id FROM token_ledger.dead_letters d
 		WHERE o.target = '$target' AND o.state IN ('requeued', 'sending'))
 	LIMIT 20)
 EOC
+}
+
+# Of the timestamps that Torture::Writer draws from, a hundredth.
+sub _range
+{
+	my $from = int rand 10_000_000;
+
+	return map { "'2026-01-01Z'::timestamptz + '$_ s'" } $from, $from + 100_000;
 }
 
 # The server may be down: then it was not done.

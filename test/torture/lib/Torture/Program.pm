@@ -6,8 +6,10 @@ use warnings FATAL => 'all';
 
 use Exporter 'import';
 use File::Temp;
+use List::Util qw(max sum);
 
-our @EXPORT = qw(set_up small_disk directory clean_up);
+our @EXPORT =
+  qw(set_up check_kind small_disk directory clean_up run_seed print_table);
 
 # Of the disk that runs full; tmpfs.
 our $DISK_SIZE = '384m';
@@ -36,6 +38,15 @@ sub _become_nobody
 
 	exec 'runuser', '-u', 'nobody', '--', $^X, $0, @arguments;
 	die "could not run runuser: $!\n";
+}
+
+sub check_kind
+{
+	my ($store, @kinds) = @_;
+
+	grep { $_ eq $store } @kinds
+	  or die "--store $store: there is " . join(', ', @kinds) . "\n";
+	return;
 }
 
 # A directory that is a small disk, in name spaces of our own: the program starts
@@ -85,6 +96,48 @@ sub clean_up
 
 	print "kept $dir\n" unless $sound;
 	File::Temp::rmtree($dir) if $sound && !defined $wanted;
+	return;
+}
+
+# Does something with a ledger that is made for it and stopped afterwards, also
+# when it dies or is interrupted; of the class given, with the parameters given.
+# Returns whether it was sound.
+sub run_seed
+{
+	my ($option, $seed, $class, $torture, %more) = @_;
+	my $dir = directory($option->{dir}, $option->{seeds} > 1 ? $seed : undef);
+	my $ledger = $class->new(
+		dir => $dir,
+		store => $option->{store},
+		seed => $seed,
+		%more);
+	my $parent = $$;
+	my $stop = sub { $ledger->abandon if $$ == $parent };
+	local @SIG{qw(INT TERM HUP)} = (sub { $stop->(); exit 130 }) x 3;
+	my $sound = eval { $torture->($ledger) };
+
+	warn "seed $seed: $@" if $@;
+	$stop->();
+	clean_up($dir, $sound, $option->{dir});
+	return $sound ? 1 : 0;
+}
+
+# Rows of numbers; below several of them their sum, of the last two columns the
+# largest one.
+sub print_table
+{
+	my ($heads, @rows) = @_;
+	my $last = $#$heads;
+	my $form = join(' ', map { '%' . max(length, 8) . 's' } @$heads) . "\n";
+
+	printf $form, @$_ foreach $heads, @rows;
+	return if @rows < 2;
+	printf $form, 'all', map {
+		my $n = $_;
+		my @numbers = map { $_->[$n] } @rows;
+
+		$n > $last - 2 ? max(@numbers) : sum(@numbers)
+	} 1 .. $last;
 	return;
 }
 

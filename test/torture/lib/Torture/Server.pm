@@ -10,7 +10,8 @@ use Time::HiRes qw(time usleep);	# sleep-ok: for polls with a deadline
 
 our $START_SECONDS = 60;
 
-# dir: for data, log and all else.  The socket has a directory of its own, as
+# dir: for data, log and all else; port: if it is not 5432; clock: one of its
+# own.  The socket has a directory of its own, as
 # its path must be short.
 sub new
 {
@@ -18,6 +19,7 @@ sub new
 
 	$self{data} = "$self{dir}/$self{name}";
 	$self{log} = "$self{dir}/$self{name}.log";
+	$self{port} //= 5432;
 	$self{socket} = File::Temp->newdir('tl-XXXXXX', TMPDIR => 1);
 	return bless \%self, $class;
 }
@@ -33,7 +35,7 @@ sub create
 	$self->configure('postgresql.conf', <<EOC . $settings);
 listen_addresses = ''
 unix_socket_directories = '$self->{socket}'
-port = 5432
+port = $self->{port}
 log_line_prefix = '%m [%p] %b %e '
 shared_buffers = 32MB
 max_connections = 60
@@ -43,6 +45,29 @@ restart_after_crash = on
 EOC
 	$self->configure($_, $files{$_}) foreach keys %files;
 	$self->start;
+	return;
+}
+
+# A standby of another server, at this moment.  NB: the socket's place is its own.
+sub clone
+{
+	my ($self, $primary) = @_;
+
+	_run('pg_basebackup', '-D', $self->{data}, '-U', 'torture', '-R', '-X',
+		'stream', '-c', 'fast', '-h', "$primary->{socket}", '-p', '5432')
+	  or die "pg_basebackup failed\n";
+	$self->configure('postgresql.conf',
+		"unix_socket_directories = '$self->{socket}'\n");
+	return;
+}
+
+sub promote
+{
+	my ($self) = @_;
+
+	_run('pg_ctl', '-D', $self->{data}, '-s', '-w', '-t', $START_SECONDS,
+		'promote')
+	  or die "server $self->{name} is not promoted\n";
 	return;
 }
 
@@ -63,6 +88,7 @@ sub start
 {
 	my ($self) = @_;
 	my $deadline = time + $START_SECONDS;
+	local %ENV = (%ENV, $self->{clock} ? $self->{clock}->environment : ());
 
 	until (_run('pg_ctl', '-D', $self->{data}, '-l', $self->{log}, '-s', '-w',
 			'-t', $START_SECONDS, 'start'))
@@ -222,7 +248,7 @@ sub psql
 	return (
 		'sh', '-c', 'exec psql "$@" 2>>"$0"', "$self->{dir}/psql.log",
 		'-X', '-q', '-A', '-t', '-U', 'torture', '-h', "$self->{socket}",
-		'-p', '5432', '-d', $database, @arguments);
+		'-p', $self->{port}, '-d', $database, @arguments);
 }
 
 sub _run

@@ -78,34 +78,53 @@ sub _query
 	return $server->query('app', $sql);
 }
 
-# NB: what a store has refused is given up when it has accepted something else
-# and refused it again.
+# As long as it takes; false: a target with events before it has settled nothing
+# for so many seconds.  NB: what a store has refused is given up when it has
+# accepted something else and refused it again.
 sub _await_empty_queue
 {
 	my ($self, $seconds) = @_;
 	my $begun = time;
-	my $inserted = 0;
-	my @targets = $self->{ledger}->targets;
+	my $inserted = $begun;
+	my %seen = map { $_ => [ '', $begun ] } $self->{ledger}->targets;
 
-	until (($self->_query('SELECT count(*) FROM token_ledger.status'
-				  . ' WHERE lag_events = 0') // 0) == @targets)
+	for (;;)
 	{
+		my %status = map { split /\|/, $_, 2 } split /\n/, $self->_query(
+			'SELECT target, lag_events = 0 AND jobs = 0, forwarded, dead'
+			  . ' FROM token_ledger.status') // '';
+		my @late = grep { ($status{$_} // '') !~ /^t/ } keys %seen;
+
 		$self->{seconds} = time - $begun;
-		if ($self->{seconds} > $seconds)
+		return 1 unless @late;
+		foreach my $target (@late)
 		{
-			$self->_wrong("the lanes have not caught up within $seconds s:\n"
-				  . ($self->_query('SELECT * FROM token_ledger.status')
-					  // 'no status')
-				  . "\n"
-				  . ($self->_query('TABLE token_ledger.lane') // ''));
-			return 0;
+			my $now = $status{$target} // '';
+
+			$seen{$target} = [ $now, time ] if $now ne $seen{$target}[0];
+			return $self->_stuck($target, $seconds)
+			  if time - $seen{$target}[1] > $seconds;
 		}
-		$self->_query("INSERT INTO $Torture::Writer::EVENTS"
-			  . " (provider, model) VALUES ('provider', 'last')")
-		  if $self->{seconds} > 2 * $inserted++;
+		if (time - $inserted > 2)
+		{
+			$self->_query("INSERT INTO $Torture::Writer::EVENTS"
+				  . " (provider, model) VALUES ('provider', 'last')");
+			$inserted = time;
+		}
 		usleep(100_000);	# sleep-ok: interval of a poll with a deadline
 	}
-	return 1;
+	return;
+}
+
+sub _stuck
+{
+	my ($self, $target, $seconds) = @_;
+
+	$self->_wrong("target $target has settled nothing for $seconds s:\n"
+		  . ($self->_query('SELECT * FROM token_ledger.status') // 'no status')
+		  . "\n"
+		  . ($self->_query('TABLE token_ledger.lane') // ''));
+	return 0;
 }
 
 # NB: the ledger's disk is a small one; what its audit needs is not on it.

@@ -2,14 +2,14 @@
 # queue: single and many rows, COPY, savepoints, transactions that abort, that
 # commit late, that are prepared and finished by somebody else, events that are
 # there already, events that a store refuses, and retention and edits by a
-# superuser, which are written down.  Each feeds scripts to psql; what was committed is told by
-# the ledger alone.
+# superuser, which are written down.  Each feeds scripts to psql; what was
+# committed is told by the ledger alone.
 package Torture::Writer;
 
 use strict;
 use warnings FATAL => 'all';
 
-use Time::HiRes qw(usleep);		# sleep-ok: for the pause between scripts
+use Time::HiRes qw(time usleep);	# sleep-ok: for the pause between scripts
 
 our $EVENTS = 'token_ledger.token_ledger_events';
 our $COLUMNS = 'event_id, "timestamp", provider, model, total_tokens,'
@@ -17,6 +17,9 @@ our $COLUMNS = 'event_id, "timestamp", provider, model, total_tokens,'
 
 # The model of events that targets called "picky" refuse.
 our $REFUSED = 'refused';
+
+# Events that a target may have before it, and writers go on.
+our $MOST_PENDING = 10_000;
 
 # Event ids that all writers draw from, so that they meet.
 our $COMMON_IDS = 3000;
@@ -87,6 +90,7 @@ sub _write
 	srand $ledger->{seed} * 100 + $number;
 	until ($stop || getppid != $parent)
 	{
+		_let_lanes_follow(\%writer, \$stop);
 		my $script = join '', map { _transaction(\%writer) } 1 .. 4 + rand 12;
 
 		open my $psql, '|-', $ledger->{server}->psql('app', '-f', '-')
@@ -97,6 +101,24 @@ sub _write
 	}
 	require POSIX;
 	POSIX::_exit(0);
+}
+
+# NB: on a busy machine the lanes are slower than those who insert, and what is
+# inserted in minutes would be forwarded in hours.
+sub _let_lanes_follow
+{
+	my ($writer, $stop) = @_;
+
+	return if time < ($writer->{look_at} // 0);
+	while (!$$stop
+		&& ($writer->{ledger}{server}->query('app',
+				'SELECT max(lag_events) FROM token_ledger.status') || 0) >
+		$MOST_PENDING)
+	{
+		usleep(500_000);	# sleep-ok: the load's pace
+	}
+	$writer->{look_at} = time + 2;
+	return;
 }
 
 sub _transaction
@@ -124,14 +146,17 @@ sub _common_uuid
 	return sprintf '00000000-0000-4000-a000-%012x', int rand $COMMON_IDS;
 }
 
-# Values of a row, as SQL literals.
+# Values of a row, as SQL literals.  NB: an event keeps its time when it is
+# inserted again, by which a store without an index finds it.
 sub _row
 {
 	my ($id) = @_;
 	my $tokens = int rand 10_000;
+	my $second =
+	  $id =~ /^00000000-0000-4000-a000-(.*)/ ? hex($1) * 3000 : rand 10_000_000;
 
 	return join ', ', "'$id'",
-	  sprintf("'2026-01-01Z'::timestamptz + '%d s'", rand 10_000_000),
+	  sprintf("'2026-01-01Z'::timestamptz + '%d s'", $second),
 	  "'provider'", sprintf("'model-%d'", rand 5), $tokens,
 	  sprintf('%.8f', $tokens / 3e6), "'" . 'x' x int(rand 60) . "'";
 }

@@ -1,7 +1,8 @@
 # Targets in ClickHouse's engine, test/peers/clickhouse: each a table of one
 # server, behind a wire of its own.
 #
-#	zstd, lz4	differ in how they are compressed
+#	zstd, lz4	differ in how they are compressed; "zstd" is reached by TLS, and
+#				checks whom it talks to
 #	wide		has more lanes than the others
 #	picky		refuses some events
 #
@@ -14,10 +15,12 @@ use strict;
 use warnings FATAL => 'all';
 
 use FindBin;
+use IPC::Open2;
 use Time::HiRes qw(time usleep);	# sleep-ok: for polls with a deadline
 
 use lib "$FindBin::RealBin/../t/lib";
 use ClickHousePeer;
+use Torture::Certificates;
 use Torture::Wire;
 use Torture::Writer;
 
@@ -79,9 +82,32 @@ sub create
 	mkdir $dir or die "could not create $dir: $!\n";
 	$self->{peer} = ClickHousePeer->new(dir => $dir, start => 0);
 	$self->_start;
-	$self->{wires}{$_} = Torture::Wire->new('127.0.0.1:' . $self->{peer}->port)
+	$self->{certificates} =
+	  Torture::Certificates->new("$self->{dir}/clickhouse_tls");
+	$self->{wires}{$_} = Torture::Wire->new(
+		'127.0.0.1:'
+		  . ($self->_has_tls($_) ? $self->_put_tls_before : $self->{peer}->port))
 	  foreach $self->names;
 	return;
+}
+
+sub _has_tls
+{
+	my ($self, $name) = @_;
+
+	return $self->{certificates} && $name eq 'zstd';
+}
+
+# Port of another process, which ends when nobody can write to it any more.
+sub _put_tls_before
+{
+	my ($self) = @_;
+
+	open2(my $out, $self->{front},
+		$ENV{TOKENLEDGER_CHDB_PYTHON}, "$FindBin::RealBin/tls_front.py",
+		$self->{peer}->port, $self->{certificates}->certificate,
+		$self->{certificates}->key);
+	return int(<$out> // die "there is no TLS\n");
 }
 
 sub prepare
@@ -111,6 +137,9 @@ sub url
 		batch_rows => $rows,
 		claim_rows => $rows * (1 + int rand 3),
 		connect_timeout => '2s',
+		$self->_has_tls($name)
+		? (tls => 'on', ca_file => $self->{certificates}->authority)
+		: (),
 		%{ $options{$name} });
 }
 
@@ -141,7 +170,8 @@ sub faults
 		[ 5, 'error of uncertain effect', 0, sub { $self->_fail } ],
 		[ 4, 'answer of a proxy', 0, sub { $self->_answer_foreign } ],
 		[ 2, 'wrong count', 0, sub { $self->_miscount } ],
-		[ 1, 'refuse batch', 0, sub { $self->_refuse } ]);
+		[ 1, 'refuse batch', 0, sub { $self->_refuse } ],
+		[ 3, 'wrong certificate', 0, sub { $self->_pretend } ]);
 
 	push @faults,
 	  [ 2, 'kill store server at rename', 1, sub { $self->_kill_at_rename } ]
@@ -293,6 +323,17 @@ sub _refuse
 		code => 117, text => 'Incorrect data. (NAME)');
 }
 
+# Connections that are there are not asked again, so they end.
+sub _pretend
+{
+	my ($self) = @_;
+	my $certificates = $self->{certificates} or return 0;
+
+	$certificates->show_wrong;
+	$self->{wires}{zstd}->order($_) foreach qw(refuse open);
+	return 1;
+}
+
 # Plans a fault for a request of the next ones.  false: nobody can be told.
 sub _plan
 {
@@ -328,6 +369,7 @@ sub relent
 
 	kill 'CONT', -$peer->{pid} if $self->{stalled} && $peer->{pid};
 	$self->{stalled} = 0;
+	$self->{certificates}->show('right') if $self->{certificates};
 	$self->_start unless $peer->running;
 	eval { $peer->clear_faults; 1 } or $self->_crash;
 	return;
@@ -353,6 +395,7 @@ sub abandon
 	my ($self) = @_;
 
 	$self->{peer}->kill9 if $self->{peer};
+	delete $self->{front};
 	return;
 }
 
