@@ -21,6 +21,7 @@ CREATE TABLE pg_temp.shown (ordinal serial, kind text, name text);
 INSERT INTO pg_temp.shown (kind, name) VALUES
 	('write', 'record'), ('write', 'grant_writer'),
 	('ask', 'flush'), ('ask', 'pause'), ('ask', 'resume'), ('ask', 'adopt'),
+	('ask', 'retarget'), ('ask', 'rename_target'),
 	('ask', 'wake'), ('ask', 'create_schema'), ('ask', 'migrate'),
 	('ask', 'rollback'), ('ask', 'wait_for_job'), ('ask', 'cancel_job'),
 	('look', 'health_check'), ('look', 'connection_info'), ('look', 'routing'),

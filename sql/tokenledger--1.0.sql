@@ -259,6 +259,7 @@ CREATE TABLE token_ledger.instance_local (
 	system_identifier bigint NOT NULL,
 	database_oid oid NOT NULL,
 	timeline integer NOT NULL,
+	cluster_id text NOT NULL DEFAULT '',
 	written_xid xid8 NOT NULL
 );
 COMMENT ON TABLE token_ledger.instance_local IS
@@ -270,6 +271,8 @@ COMMENT ON COLUMN token_ledger.instance_local.database_oid IS
 'Of the database.';
 COMMENT ON COLUMN token_ledger.instance_local.timeline IS
 'Of the write-ahead log.';
+COMMENT ON COLUMN token_ledger.instance_local.cluster_id IS
+'The setting tokenledger.cluster_id.';
 COMMENT ON COLUMN token_ledger.instance_local.written_xid IS
 'Transaction that wrote this row; differs from the row''s xmin after a restore.';
 
@@ -1350,7 +1353,7 @@ BEGIN
 				ELSE coalesce(asked.last_error, 'No lane of it does anything.')
 				END,
 			HINT = CASE WHEN asked.state = 'stopped'
-				THEN 'Set its URL back, or give the other store another name.'
+				THEN 'Set its URL back, or see token_ledger.retarget() and rename_target().'
 				ELSE 'See token_ledger.adopt().' END;
 	END IF;
 	INSERT INTO token_ledger.job AS j
@@ -1533,28 +1536,17 @@ REVOKE ALL ON FUNCTION token_ledger.discard FROM PUBLIC;
 COMMENT ON FUNCTION token_ledger.discard(text, uuid[], text) IS
 'Gives dead letters of a target up: all of them, those of these events, or those with this code. They are counted as discarded, and the ledger may drop their events. Returns how many.';
 
--- The account begins anew, as the cursor does: what the rows say of events
--- that were forwarded is true of the original alone.  First the lock of
--- retired, then the target's row, as in retire().
-CREATE FUNCTION token_ledger.adopt(target text,
-	start text DEFAULT 'beginning')
-RETURNS void LANGUAGE plpgsql SECURITY DEFINER STRICT
+-- The row of a target of this database, locked; or an error.
+CREATE FUNCTION token_ledger.own_target(target text)
+RETURNS token_ledger.target LANGUAGE plpgsql STRICT
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	gone bigint;
-	adopted token_ledger.target;
+	own token_ledger.target;
 BEGIN
-	IF start NOT IN ('beginning', 'now') THEN
-		RAISE EXCEPTION USING
-			ERRCODE = 'invalid_parameter_value',
-			MESSAGE = format('invalid start "%s"', start),
-			HINT = 'It is beginning or now.';
-	END IF;
-	gone := token_ledger.retired_events();
-	SELECT t.* INTO adopted
+	SELECT t.* INTO own
 	FROM token_ledger.target t, token_ledger.cluster_key() k
-	WHERE t.name = adopt.target
+	WHERE t.name = own_target.target
 		AND t.system_identifier = k.system_identifier
 		AND t.database_oid = k.database_oid
 	FOR UPDATE OF t;
@@ -1564,36 +1556,177 @@ BEGIN
 			MESSAGE = format('target "%s" has not started in this database',
 				target),
 			HINT = 'See token_ledger.status, and tokenledger.targets.';
-	ELSIF adopted.state <> 'suspended' THEN
-		RAISE EXCEPTION USING
-			ERRCODE = 'object_not_in_prerequisite_state',
-			MESSAGE = format('target "%s" is not suspended', target),
-			DETAIL = format('Its state is %s.', adopted.state);
 	END IF;
-	DELETE FROM token_ledger.lane l WHERE l.target_id = adopted.id;
-	DELETE FROM token_ledger.dead_letter d WHERE d.target_id = adopted.id;
-	DELETE FROM token_ledger.left_out o WHERE o.target_id = adopted.id;
+	RETURN own;
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.own_target FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.own_target(text) IS
+'What functions that change a target have in common.';
+
+-- The account begins anew, as the cursor does: what the rows say of events
+-- that were forwarded is true of another database, or of another store.
+-- First the lock of retired, then the target's row, as in retire().
+CREATE FUNCTION token_ledger.restart_target(id integer, start text, gone bigint,
+	reason text)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	DELETE FROM token_ledger.lane l WHERE l.target_id = restart_target.id;
+	DELETE FROM token_ledger.dead_letter d
+	WHERE d.target_id = restart_target.id;
+	DELETE FROM token_ledger.left_out o WHERE o.target_id = restart_target.id;
 	DELETE FROM token_ledger.job_event e
 	USING token_ledger.job j
-	WHERE j.target_id = adopted.id AND e.job_id = j.id;
+	WHERE j.target_id = restart_target.id AND e.job_id = j.id;
 	UPDATE token_ledger.job j
-	SET state = 'cancelled', finished_at = now(),
-		error = 'the request was made in the original of this database'
-	WHERE j.target_id = adopted.id AND j.state IN ('requested', 'running');
+	SET state = 'cancelled', finished_at = now(), error = reason
+	WHERE j.target_id = restart_target.id
+		AND j.state IN ('requested', 'running');
 	UPDATE token_ledger.target t
-	SET state = 'running', start_request = start,
+	SET state = 'running', start_request = start, destination = NULL,
 		window_from = NULL, window_to = NULL, window_to_at = NULL,
 		from_until = NULL, to_until = NULL,
 		last_xid = NULL, last_seq = NULL, suspect_to = NULL,
 		skipped_to = NULL, skipped = 0, vanished = gone,
 		cause = NULL, code = NULL, last_error = NULL, error_since = NULL
+	WHERE t.id = restart_target.id;
+	PERFORM token_ledger.wake();
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.restart_target FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.restart_target(integer, text, bigint, text) IS
+'What adopt() and retarget() have in common.';
+
+CREATE FUNCTION token_ledger.adopt(target text,
+	start text DEFAULT 'beginning')
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	gone bigint;
+	adopted token_ledger.target;
+BEGIN
+	IF start NOT IN ('beginning', 'now', 'continue') THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('invalid start "%s"', start),
+			HINT = 'It is beginning or now; after a promotion, or another tokenledger.cluster_id, also continue.';
+	END IF;
+	gone := token_ledger.retired_events();
+	adopted := token_ledger.own_target(target);
+	IF adopted.state <> 'suspended' THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'object_not_in_prerequisite_state',
+			MESSAGE = format('target "%s" is not suspended', target),
+			DETAIL = format('Its state is %s.', adopted.state);
+	ELSIF start <> 'continue' THEN
+		PERFORM token_ledger.restart_target(adopted.id, start, gone,
+			'the request was made in the original of this database');
+		RETURN;
+	ELSIF adopted.cause IS NULL OR adopted.window_from IS NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'object_not_in_prerequisite_state',
+			MESSAGE = format('target "%s" has no place to continue from',
+				target),
+			DETAIL = format('Its state is suspended: %s.', adopted.last_error),
+			HINT = 'What the original has sent is not known here: adopt it from the beginning, or from now on.';
+	END IF;
+	UPDATE token_ledger.target t
+	SET state = 'running', cause = NULL, code = NULL, last_error = NULL,
+		error_since = NULL
 	WHERE t.id = adopted.id;
 	PERFORM token_ledger.wake();
 END
 $$;
 REVOKE ALL ON FUNCTION token_ledger.adopt FROM PUBLIC;
 COMMENT ON FUNCTION token_ledger.adopt(text, text) IS
-'Lets this copy of a database forward to a target that was suspended. beginning: the whole ledger, each event being looked up in the store where that can be asked; now: only what is committed after the target has started again.';
+'Lets this copy of a database forward to a target that was suspended. beginning: the whole ledger, each event being looked up in the store where that can be asked; now: only what is committed after the target has started again; continue, after a promotion or with another tokenledger.cluster_id: from where it was.';
+
+-- NB: destination = NULL makes each lane take its place anew.  What was on its
+-- way may be in either store.
+CREATE FUNCTION token_ledger.retarget(target text, start text)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	gone bigint;
+	own token_ledger.target;
+BEGIN
+	IF start NOT IN ('beginning', 'continue') THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('invalid start "%s"', start),
+			HINT = 'It is beginning or continue.';
+	END IF;
+	gone := token_ledger.retired_events();
+	own := token_ledger.own_target(target);
+	IF own.state = 'suspended' THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'object_not_in_prerequisite_state',
+			MESSAGE = format('target "%s" is suspended', target),
+			DETAIL = own.last_error,
+			HINT = 'See token_ledger.adopt().';
+	ELSIF start = 'beginning' OR own.window_from IS NULL THEN
+		PERFORM token_ledger.restart_target(own.id, 'beginning', gone,
+			'the target was moved to another store');
+		RETURN;
+	END IF;
+	UPDATE token_ledger.lane l
+	SET epoch = epoch + 1, backend_state = NULL, last_event = NULL,
+		range_history = 2, held_suspect = held IS NOT NULL,
+		part_xid = NULL, part_seq = NULL, part_rows = NULL,
+		part_checksum = NULL, part_token = NULL, part_history = NULL,
+		part_started_at = NULL, part_event_bytes = NULL
+	WHERE l.target_id = own.id;
+	UPDATE token_ledger.target t
+	SET state = 'running', destination = NULL,
+		cause = NULL, code = NULL, last_error = NULL, error_since = NULL
+	WHERE t.id = own.id;
+	PERFORM token_ledger.wake();
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.retarget FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.retarget(text, text) IS
+'Lets a target go on in the store that its URL names now. beginning: with the whole ledger, each event being looked up where that can be asked; continue: from where it was, so that the new store gets the later events only.';
+
+CREATE FUNCTION token_ledger.rename_target(old_name text, new_name text)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	own token_ledger.target;
+	taken token_ledger.target;
+BEGIN
+	own := token_ledger.own_target(old_name);
+	IF new_name !~ '^[A-Za-z_][A-Za-z0-9_-]{0,62}$' THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_name',
+			MESSAGE = format('invalid name of a target "%s"', new_name),
+			HINT = 'A name is a letter or underscore followed by at most 62 letters, digits, underscores and hyphens.';
+	END IF;
+	SELECT t.* INTO taken
+	FROM token_ledger.target t
+	WHERE t.name = new_name AND t.id <> own.id
+		AND t.system_identifier = own.system_identifier
+		AND t.database_oid = own.database_oid
+	FOR UPDATE;
+	IF taken.last_seq >= 0 THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'duplicate_object',
+			MESSAGE = format('target "%s" has forwarded events of its own',
+				new_name),
+			HINT = 'To forget it, delete its row of token_ledger.target.';
+	END IF;
+	DELETE FROM token_ledger.target t WHERE t.id = taken.id;
+	UPDATE token_ledger.target t SET name = new_name WHERE t.id = own.id;
+	PERFORM token_ledger.wake();
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.rename_target FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.rename_target(text, text) IS
+'Gives the place in the queue, the counts and the jobs of a target to another name, before or after tokenledger.targets does.';
 
 --------------------------------------------------------------------------
 -- Forwarding: what it says
@@ -2016,7 +2149,7 @@ COMMENT ON COLUMN token_ledger.status.lag_seconds IS
 COMMENT ON COLUMN token_ledger.status.last_error IS
 'Why the target is invalid or in error.';
 COMMENT ON COLUMN token_ledger.status.cause IS
-'Class of the error: network, overload, quota, auth, config, schema or data.';
+'Class of the error: network, overload, quota, auth, config, schema or data; of a suspended target promotion or clone, where it may continue.';
 COMMENT ON COLUMN token_ledger.status.code IS 'The store''s code of the error.';
 COMMENT ON COLUMN token_ledger.status.error_since IS
 'Since when the target has been in error.';

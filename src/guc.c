@@ -34,6 +34,8 @@ int			guc_poll_interval = 1000;
 int			guc_max_lanes = 32;
 bool		guc_allow_ledger_edits = false;
 int			guc_retention = 0;
+char	   *guc_cluster_id = NULL;
+int			guc_after_promotion = AFTER_PROMOTION_CONTINUE;
 
 /* In the order of AutoMigrate: those that are shown come first. */
 static const struct config_enum_entry auto_migrate_options[] = {
@@ -47,7 +49,14 @@ static const struct config_enum_entry auto_migrate_options[] = {
 	{NULL, 0, false}
 };
 
+static const struct config_enum_entry after_promotion_options[] = {
+	{"continue", AFTER_PROMOTION_CONTINUE, false},
+	{"suspend", AFTER_PROMOTION_SUSPEND, false},
+	{NULL, 0, false}
+};
+
 static void define_targets(void);
+static void define_copies(void);
 static void define_lanes(void);
 static void define_batches(void);
 static void define_times(void);
@@ -61,6 +70,7 @@ void
 guc_init(void)
 {
 	define_targets();
+	define_copies();
 	define_lanes();
 	define_batches();
 	define_times();
@@ -83,6 +93,22 @@ define_targets(void)
 							   "A list, separated by commas; empty means none.",
 							   &guc_databases, "", PGC_SIGHUP,
 							   GUC_LIST_INPUT, NULL, NULL, NULL);
+}
+
+static void
+define_copies(void)
+{
+	DefineCustomStringVariable("tokenledger.cluster_id",
+							   "Name of this server, kept outside its data directory.",
+							   "Under another one, targets are suspended: the directory is a copy.",
+							   &guc_cluster_id, "", PGC_SIGHUP,
+							   0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("tokenledger.after_promotion",
+							 "Whether a server that has been promoted goes on forwarding.",
+							 "continue: it has taken the primary's place; suspend: it is a clone.",
+							 &guc_after_promotion, AFTER_PROMOTION_CONTINUE,
+							 after_promotion_options, PGC_SIGHUP,
+							 0, NULL, NULL, NULL);
 }
 
 static void

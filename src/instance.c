@@ -11,6 +11,11 @@
  * Where instance_local is empty and a target of this very database has run, a
  * dump was restored over the original: its cursors are of no use, either.
  *
+ * A copy of the data directory is the same in everything but what is kept
+ * outside of it: tokenledger.cluster_id.  One that has been promoted is told
+ * by its timeline, but not whether it has taken the original's place: that is
+ * tokenledger.after_promotion.  The places in the queue are true there.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -23,6 +28,7 @@
 #include "utils/builtins.h"
 
 #include "compat.h"
+#include "guc.h"
 #include "instance.h"
 
 TL_FUNCTION_INFO(tl_cluster_key);
@@ -30,6 +36,7 @@ TL_FUNCTION_INFO(tl_cluster_key);
 static void check_local_facts(int64 system_identifier, int32 timeline);
 static void take_over_rows(int64 system_identifier);
 static void suspend_restored_rows(int64 system_identifier);
+static void suspend_clones(int64 system_identifier, int32 timeline);
 static void run(const char *sql, int nargs, Oid *types, Datum *values);
 static int32 current_timeline(void);
 
@@ -70,28 +77,33 @@ tl_cluster_key(PG_FUNCTION_ARGS)
 static void
 check_local_facts(int64 system_identifier, int32 timeline)
 {
-	Oid			types[] = {INT8OID, OIDOID, INT4OID};
-	Datum		values[3];
+	Oid			types[] = {INT8OID, OIDOID, INT4OID, TEXTOID};
+	Datum		values[4];
 
 	values[0] = Int64GetDatum(system_identifier);
 	values[1] = ObjectIdGetDatum(MyDatabaseId);
 	values[2] = Int32GetDatum(timeline);
+	values[3] = CStringGetTextDatum(guc_cluster_id);
 	run("SELECT 1 FROM token_ledger.instance_local"
 		" WHERE system_identifier OPERATOR(pg_catalog.=) $1"
 		" AND database_oid OPERATOR(pg_catalog.=) $2"
-		" AND timeline OPERATOR(pg_catalog.=) $3", 3, types, values);
+		" AND timeline OPERATOR(pg_catalog.=) $3"
+		" AND cluster_id OPERATOR(pg_catalog.=) $4", 4, types, values);
 	if (SPI_processed > 0)
 		return;
 	take_over_rows(system_identifier);
 	suspend_restored_rows(system_identifier);
+	suspend_clones(system_identifier, timeline);
 	run("INSERT INTO token_ledger.instance_local AS i"
-		" (system_identifier, database_oid, timeline, written_xid)"
-		" VALUES ($1, $2, $3, pg_catalog.pg_current_xact_id())"
+		" (system_identifier, database_oid, timeline, cluster_id,"
+		" written_xid)"
+		" VALUES ($1, $2, $3, $4, pg_catalog.pg_current_xact_id())"
 		" ON CONFLICT (singleton) DO UPDATE"
 		" SET system_identifier = excluded.system_identifier,"
 		" database_oid = excluded.database_oid,"
-		" timeline = excluded.timeline, written_xid = excluded.written_xid",
-		3, types, values);
+		" timeline = excluded.timeline, cluster_id = excluded.cluster_id,"
+		" written_xid = excluded.written_xid",
+		4, types, values);
 }
 
 /* After pg_upgrade, the old cluster's rows are ours. */
@@ -129,6 +141,37 @@ suspend_restored_rows(int64 system_identifier)
 		" AND window_from IS NOT NULL"
 		" AND NOT EXISTS (SELECT FROM token_ledger.instance_local)",
 		2, types, values);
+}
+
+/* NB: before instance_local is written anew. */
+static void
+suspend_clones(int64 system_identifier, int32 timeline)
+{
+	Oid			types[] = {INT8OID, OIDOID, INT4OID, TEXTOID, BOOLOID};
+	Datum		values[5];
+
+	values[0] = Int64GetDatum(system_identifier);
+	values[1] = ObjectIdGetDatum(MyDatabaseId);
+	values[2] = Int32GetDatum(timeline);
+	values[3] = CStringGetTextDatum(guc_cluster_id);
+	values[4] = BoolGetDatum(guc_after_promotion == AFTER_PROMOTION_SUSPEND);
+	run("UPDATE token_ledger.target t SET state = 'suspended',"
+		" cause = CASE WHEN clone THEN 'clone' ELSE 'promotion' END,"
+		" code = NULL, last_error = CASE WHEN clone THEN"
+		" 'tokenledger.cluster_id is not the one that this database had'"
+		" ELSE 'this server has been promoted, and"
+		" tokenledger.after_promotion is suspend' END,"
+		" error_since = pg_catalog.now()"
+		" FROM (SELECT i.cluster_id OPERATOR(pg_catalog.<>) ''"
+		" AND i.cluster_id OPERATOR(pg_catalog.<>) $4 AS clone,"
+		" $5 AND i.system_identifier OPERATOR(pg_catalog.=) $1"
+		" AND i.timeline OPERATOR(pg_catalog.<>) $3 AS promoted"
+		" FROM token_ledger.instance_local i) AS now"
+		" WHERE t.system_identifier OPERATOR(pg_catalog.=) $1"
+		" AND t.database_oid OPERATOR(pg_catalog.=) $2"
+		" AND t.state OPERATOR(pg_catalog.<>) 'suspended'"
+		" AND t.window_from IS NOT NULL AND (clone OR promoted)",
+		5, types, values);
 }
 
 static void

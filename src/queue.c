@@ -606,8 +606,8 @@ write_left_out(Queue *queue, const Settlement *settlement)
 }
 
 /*
- * false: the target's row is gone, or adopt() has taken its window away.  The
- * lane has to take its place anew.
+ * false: the target's row is gone, or adopt() or retarget() has taken its
+ * window or its destination away.  The lane has to take its place anew.
  */
 static bool
 read_cursor(Queue *queue, QueueStatement statement, Cursor *cursor)
@@ -621,8 +621,8 @@ read_cursor(Queue *queue, QueueStatement statement, Cursor *cursor)
 	if (queue->reopen)
 		return false;
 	cursor->from = queue_snapshot(2, &isnull);
-	queue->reopen = isnull;
-	if (isnull)
+	queue->reopen = isnull || DatumGetBool(queue_value(12, &isnull));
+	if (queue->reopen)
 		return false;
 	cursor->to = queue_snapshot(3, &isnull);
 	cursor->last.xid = (uint64) queue_int64(4, 0);

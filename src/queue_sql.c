@@ -52,6 +52,14 @@
 #define HAS_REQUEUED	"EXISTS (SELECT FROM token_ledger.dead_letter" \
 	" WHERE target_id OPERATOR(pg_catalog.=) $2" \
 	" AND state OPERATOR(pg_catalog.=) 'requeued')"
+
+/* Events went to another destination; or another target filled this one. */
+#define MOVED \
+	"(destination OPERATOR(pg_catalog.<>) $3" \
+	" AND last_seq OPERATOR(pg_catalog.>=) 0)"
+#define TAKEN \
+	"(other IS NOT NULL AND last_seq OPERATOR(pg_catalog.<) 0)"
+
 #define BY_TID		"ctid OPERATOR(pg_catalog.=) $1 AND "
 #define BY_KEY		"$1 IS NOT NULL AND "
 
@@ -74,12 +82,14 @@ typedef struct StatementText
 static const StatementText texts[Q_NSTATEMENTS] = {
 	[Q_LOCK_TARGET] = {
 		"SELECT ctid, window_from, window_to, last_xid, last_seq, paused,"
-		" state, suspect_to, " HAS_REQUEUED ", from_until, to_until"
+		" state, suspect_to, " HAS_REQUEUED ", from_until, to_until,"
+		" destination IS NULL"
 		" FROM token_ledger.target WHERE ", TARGET_KEY,
 	" FOR UPDATE", 2, {TIDOID, INT4OID}},
 	[Q_LOOK_TARGET] = {
 		"SELECT ctid, window_from, window_to, last_xid, last_seq, paused,"
-		" state, suspect_to, " HAS_REQUEUED ", from_until, to_until"
+		" state, suspect_to, " HAS_REQUEUED ", from_until, to_until,"
+		" destination IS NULL"
 		" FROM token_ledger.target WHERE ", TARGET_KEY,
 	"", 2, {TIDOID, INT4OID}},
 	[Q_MOVE_CURSOR] = {
@@ -165,21 +175,29 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 		" AND name OPERATOR(pg_catalog.=) $3 FOR UPDATE", NULL, NULL, 3,
 	{INT8OID, OIDOID, TEXTOID}},
 	[Q_SET_DESTINATION] = {
-		"UPDATE token_ledger.target SET backend = $2,"
+		"UPDATE token_ledger.target AS t SET backend = $2,"
 		" destination = CASE WHEN destination IS NULL OR last_seq"
 		" OPERATOR(pg_catalog.<) 0 THEN $3 ELSE destination END,"
 		" state = CASE WHEN state OPERATOR(pg_catalog.=) 'suspended' THEN state"
-		" WHEN destination OPERATOR(pg_catalog.<>) $3"
-		" AND last_seq OPERATOR(pg_catalog.>=) 0 THEN 'stopped'"
+		" WHEN " MOVED " OR " TAKEN " THEN 'stopped'"
 		" WHEN state OPERATOR(pg_catalog.=) 'stopped' THEN 'running'"
 		" ELSE state END,"
 		" last_error = CASE WHEN state OPERATOR(pg_catalog.=) 'suspended'"
-		" THEN last_error WHEN destination OPERATOR(pg_catalog.<>) $3"
-		" AND last_seq OPERATOR(pg_catalog.>=) 0"
+		" THEN last_error WHEN " MOVED
 		" THEN 'the URL names another destination than the one that has the"
 		" events so far'"
+		" WHEN " TAKEN " THEN pg_catalog.format('target \"%s\" has filled"
+		" this destination so far', other)"
 		" WHEN state OPERATOR(pg_catalog.=) 'stopped' THEN NULL"
 		" ELSE last_error END"
+		" FROM (SELECT (SELECT o.name FROM token_ledger.target me"
+		" JOIN token_ledger.target o ON o.system_identifier"
+		" OPERATOR(pg_catalog.=) me.system_identifier"
+		" AND o.database_oid OPERATOR(pg_catalog.=) me.database_oid"
+		" AND o.id OPERATOR(pg_catalog.<>) me.id"
+		" AND o.destination OPERATOR(pg_catalog.=) $3"
+		" AND o.last_seq OPERATOR(pg_catalog.>=) 0"
+		" WHERE me.id OPERATOR(pg_catalog.=) $1 LIMIT 1) AS other) AS others"
 		" WHERE id OPERATOR(pg_catalog.=) $1"
 		" RETURNING state OPERATOR(pg_catalog.=)"
 		" ANY (ARRAY['suspended', 'stopped']),"
@@ -220,8 +238,8 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 	NULL, NULL, 1, {INT4OID}},
 	[Q_HAS_FORWARDED] = {
 		"SELECT FROM token_ledger.lane WHERE target_id"
-		" OPERATOR(pg_catalog.=) $1 AND forwarded OPERATOR(pg_catalog.>) 0"
-		" LIMIT 1", NULL, NULL, 1, {INT4OID}},
+		" OPERATOR(pg_catalog.=) $1 AND last_event IS NOT NULL LIMIT 1",
+	NULL, NULL, 1, {INT4OID}},
 	[Q_DEAD_LETTER] = {
 		"INSERT INTO token_ledger.dead_letter AS d"
 		" (target_id, event_id, reason, code) VALUES ($1, $2, $3, $4)"

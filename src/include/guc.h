@@ -21,6 +21,13 @@ typedef enum AutoMigrate
 	AUTO_MIGRATE_ON				/* also bring an existing one up to date */
 } AutoMigrate;
 
+/* What a server that has been promoted does. */
+typedef enum AfterPromotion
+{
+	AFTER_PROMOTION_CONTINUE,
+	AFTER_PROMOTION_SUSPEND
+} AfterPromotion;
+
 /* What forwards where; never NULL. */
 extern char *guc_targets;
 extern char *guc_databases;
@@ -42,6 +49,8 @@ extern int	guc_poll_interval;	/* ms */
 extern int	guc_max_lanes;		/* slots in shared memory */
 extern bool guc_allow_ledger_edits;
 extern int	guc_retention;		/* days; 0: off */
+extern char *guc_cluster_id;	/* never NULL; empty: not told */
+extern int	guc_after_promotion;	/* AfterPromotion */
 
 /* Ranges, also of the options that override a setting. */
 #define LANES_MAX				64

@@ -225,7 +225,7 @@ extern void queue_report_recovery(Queue *queue);
 extern void queue_report_remote(Queue *queue, const RemoteReport *report);
 extern void queue_retire(Queue *queue);
 
-/* Has any lane of the target ever forwarded an event? */
+/* Has any lane of the target ever forwarded an event, to this store? */
 extern bool queue_has_forwarded(Queue *queue);
 
 /* Highest lane that holds a range or held events, plus one. */

@@ -67,7 +67,7 @@ our $STORE_TABLE = 'public.token_ledger_events';
 A running server with the library preloaded.  databases: reference to a list of
 databases to create with the extension in them, and to forward from (default
 ['app']).  targets: the text of tokenledger.targets.  conf: more settings.
-streaming => 1: for standbys.  start => 0: initialized only, without databases.
+streaming => 1: for standbys.  archiving => 1: for restores to a point in time.  start => 0: initialized only, without databases.
 
 =cut
 
@@ -77,7 +77,9 @@ sub ledger_node
 	my $node = PostgreSQL::Test::Cluster->new($name);
 	my @databases = @{ $params{databases} // ['app'] };
 
-	$node->init(allows_streaming => $params{streaming} // 0,
+	$node->init(
+		allows_streaming => $params{streaming} // 0,
+		has_archiving => $params{archiving} // 0,
 		extra => [ '--no-locale', '--encoding=UTF8' ]);
 	$node->append_conf('postgresql.conf', _settings(\@databases, \%params));
 	return $node if defined $params{start} && !$params{start};

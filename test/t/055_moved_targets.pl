@@ -1,0 +1,211 @@
+# A target under another name, or with another store; a second ledger that comes
+# to a store; roles that go away.  Nothing is sent twice unnoticed, and a
+# function says how to go on.
+use strict;
+use warnings FATAL => 'all';
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use TokenLedger;
+
+my $conf = <<'EOC';
+tokenledger.flush_interval = 20ms
+tokenledger.poll_interval = 200ms
+tokenledger.retry_min = 20ms
+tokenledger.retry_max = 200ms
+EOC
+my $node = ledger_node('moved', conf => $conf);
+my $next = 1;
+
+create_store($node, 'store');
+
+sub target
+{
+	my ($name, $table, %options) = @_;
+
+	return "$name=" . store_url($node, 'store', table => $table, %options);
+}
+
+sub insert_some
+{
+	my ($n) = @_;
+
+	insert_events($node, 'app', $n, first => $next, per_transaction => 10);
+	$next += $n;
+	return;
+}
+
+sub stored
+{
+	my ($table) = @_;
+
+	return $node->safe_psql('store',
+		"SELECT count(*), count(DISTINCT event_id) FROM $table");
+}
+
+sub status_is
+{
+	my ($target, $columns, $expected, $what, $server, $database) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return wait_until($server // $node, $database // 'app',
+		"SELECT $columns FROM token_ledger.status WHERE target = '$target'",
+		$expected, $what);
+}
+
+sub fails_like
+{
+	my ($call, $message, $what) = @_;
+	my (undef, undef, $error) = $node->psql('app', "SELECT token_ledger.$call");
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return like($error, $message, $what);
+}
+
+# Another name.  The table has no unique index, so that nothing hides a double.
+set_targets($node, target('first', 'one', lanes => 2));
+insert_some(100);
+caught_up_ok($node, 'app', 'first');
+$node->safe_psql('store',
+	'ALTER TABLE one DROP CONSTRAINT one_pkey;'
+	  . ' SELECT pg_terminate_backend(pid) FROM pg_stat_activity'
+	  . " WHERE application_name LIKE 'tokenledger %'");
+set_targets($node, target('second', 'one', lanes => 2));
+insert_some(50);
+status_is(
+	'second',
+	'state, last_error',
+	'stopped|target "first" has filled this destination so far',
+	'a new name for a store that has events is no new target');
+is(stored('one'), '100|100', 'nothing is sent');
+fails_like("rename_target('nobody', 'second')",
+	qr/target "nobody" has not started/, 'a target that is none');
+fails_like("rename_target('first', 'two words')",
+	qr/invalid name of a target "two words"/, 'a name that is none');
+$node->safe_psql('app', "SELECT token_ledger.rename_target('first', 'second')");
+status_is('second', 'state, forwarded, lag_events', 'running|150|0',
+	'renamed, it goes on where it was');
+is(stored('one'), '150|150', 'and doubles nothing');
+identity_ok($node, 'app');
+
+# The name first, the settings after that.
+$node->safe_psql('app', "SELECT token_ledger.rename_target('second', 'third')");
+$node->safe_psql('app',
+	'SELECT pg_terminate_backend(pid) FROM token_ledger.lanes'
+	  . ' WHERE pid IS NOT NULL');
+status_is(
+	'second',
+	'state, last_error',
+	'stopped|target "third" has filled this destination so far',
+	'the old name forwards nothing');
+set_targets($node, target('third', 'one', lanes => 2));
+insert_some(50);
+status_is('third', 'state, forwarded, lag_events', 'running|200|0',
+	'the new one does');
+is(stored('one'), '200|200', 'and doubles nothing');
+$node->safe_psql('app',
+	"DELETE FROM token_ledger.target WHERE name = 'second'");
+identity_ok($node, 'app');
+
+# Another store: only what comes, or everything.
+set_targets($node, target('third', 'two', lanes => 2));
+insert_some(50);
+status_is('third', 'state, lag_events', 'stopped|50',
+	'with another store it is stopped');
+fails_like("retarget('third', 'now')", qr/invalid start "now"/,
+	'an unknown start');
+fails_like("retarget('nobody', 'continue')",
+	qr/target "nobody" has not started/, 'a target that is none');
+$node->safe_psql('app', "SELECT token_ledger.retarget('third', 'continue')");
+status_is('third', 'state, forwarded, lag_events', 'running|250|0',
+	'retargeted, it goes on where it was');
+is(stored('two'), '50|50', 'the new store has what came later');
+is(stored('one'), '200|200', 'the old one what came before');
+identity_ok($node, 'app');
+insert_some(50);
+caught_up_ok($node, 'app', 'third');
+is(stored('two'), '100|100', 'and so it goes on');
+set_targets($node, target('third', 'three', lanes => 2));
+status_is('third', 'state', 'stopped', 'moved again');
+$node->safe_psql('app', "SELECT token_ledger.retarget('third', 'beginning')");
+forwarded_ok($node, 'app', 'third', $node, 'store', table => 'three',
+	name => 'from the beginning, the new store has everything');
+identity_ok($node, 'app');
+$node->safe_psql('app', "SELECT token_ledger.retarget('third', 'beginning')");
+forwarded_ok($node, 'app', 'third', $node, 'store', table => 'three',
+	name => 'and once more, which doubles nothing');
+identity_ok($node, 'app');
+
+# With a batch on its way.
+my $lock = $node->background_psql('store');
+
+$lock->query_safe('BEGIN; LOCK TABLE three IN EXCLUSIVE MODE;');
+insert_some(40);
+wait_until(
+	$node, 'store',
+	'SELECT count(*) > 0 FROM pg_locks WHERE NOT granted'
+	  . " AND relation = 'three'::regclass",
+	't', 'a batch is on its way');
+$node->safe_psql('app', "SELECT token_ledger.retarget('third', 'continue')");
+$lock->query_safe('COMMIT;');
+$lock->quit;
+forwarded_ok($node, 'app', 'third', $node, 'store', table => 'three',
+	name => 'a target that is retargeted to its own store loses nothing');
+identity_ok($node, 'app');
+
+# A second ledger.
+my $other = ledger_node('other', conf => $conf);
+
+insert_events($other, 'app', 30, first => 5001);
+set_targets($other, target('mirror', 'three'));
+status_is(
+	'mirror',
+	'state, last_error',
+	qr/^error\|another ledger fills the store's table/,
+	'a second ledger is refused',
+	$other);
+is(stored('three'), join('|', ($next - 1) x 2), 'nothing of it is stored');
+insert_some(10);
+caught_up_ok($node, 'app', 'third', name => 'the first one goes on');
+set_targets($other, target('mirror', 'three', shared => 'on'));
+caught_up_ok($other, 'app', 'mirror', name => 'but if it may');
+is(stored('three'), join('|', ($next - 1 + 30) x 2), 'then both fill it');
+identity_ok($other, 'app');
+
+# Roles that go away: one that may write, and the extension's owner.
+$node->safe_psql('app', <<'EOC');
+CREATE ROLE writer LOGIN;
+SELECT token_ledger.grant_writer('writer');
+DROP OWNED BY writer;
+DROP ROLE writer;
+EOC
+$node->safe_psql('postgres', 'CREATE DATABASE owned');
+$node->safe_psql('owned', <<'EOC');
+CREATE ROLE owner SUPERUSER LOGIN;
+SET SESSION AUTHORIZATION owner;
+CREATE EXTENSION tokenledger;
+EOC
+$node->safe_psql('postgres',
+	"ALTER SYSTEM SET tokenledger.databases = 'app', 'owned'");
+set_targets($node, target('app/third', 'three', lanes => 2) . ' '
+	  . target('owned/mine', 'mine', lanes => 2));
+insert_events($node, 'owned', 20);
+caught_up_ok($node, 'owned', 'mine');
+my $owner = $node->safe_psql('postgres', 'SELECT current_user');
+
+$node->safe_psql('owned', "REASSIGN OWNED BY owner TO $owner");
+$node->safe_psql('owned', 'DROP OWNED BY owner');
+$node->safe_psql('postgres', 'DROP ROLE owner');
+insert_events($node, 'owned', 20, first => 21);
+forwarded_ok($node, 'owned', 'mine', $node, 'store', table => 'mine',
+	name => 'lanes go on as the new owner');
+insert_some(10);
+caught_up_ok($node, 'app', 'third', name => 'and the others as before');
+identity_ok($node, $_) foreach qw(app owned);
+
+unlike(slurp_file($_->logfile), qr/PANIC|TRAP|terminated by signal/,
+	'nothing crashed on ' . $_->name)
+  foreach $node, $other;
+done_testing();
