@@ -576,6 +576,9 @@ CREATE TABLE token_ledger.job (
 	sent bigint NOT NULL DEFAULT 0,
 	refused bigint NOT NULL DEFAULT 0,
 	refusal text,
+	requeue boolean NOT NULL DEFAULT false,
+	at_time timestamptz,
+	end_time timestamptz,
 	cancel_requested boolean NOT NULL DEFAULT false,
 	attempts integer NOT NULL DEFAULT 0,
 	done bigint NOT NULL DEFAULT 0,
@@ -628,6 +631,12 @@ COMMENT ON COLUMN token_ledger.job.refused IS
 'Events that it has sent and the store has refused. They stay what they were: no dead letters.';
 COMMENT ON COLUMN token_ledger.job.refusal IS
 'Why the store refused the last of them.';
+COMMENT ON COLUMN token_ledger.job.requeue IS
+'Of reconcile: whether what the store lacks is sent again.';
+COMMENT ON COLUMN token_ledger.job.at_time IS
+'Of reconcile: events before this timestamp have been compared.';
+COMMENT ON COLUMN token_ledger.job.end_time IS
+'Of reconcile: events before this timestamp are to be compared.';
 COMMENT ON COLUMN token_ledger.job.cancel_requested IS
 'The lane ends it after the step that it is at.';
 COMMENT ON COLUMN token_ledger.job.attempts IS
@@ -664,6 +673,102 @@ COMMENT ON COLUMN token_ledger.job_event.job_id IS 'The job.';
 COMMENT ON COLUMN token_ledger.job_event.xid IS 'ingest_xid of the event.';
 COMMENT ON COLUMN token_ledger.job_event.seq IS 'ingest_seq of the event.';
 
+CREATE TABLE token_ledger.reconcile_hour (
+	job_id bigint NOT NULL,
+	hour timestamptz NOT NULL,
+	ledger_events bigint NOT NULL,
+	store_events bigint NOT NULL,
+	ledger_tokens numeric NOT NULL,
+	store_tokens numeric NOT NULL,
+	ledger_cost numeric NOT NULL,
+	store_cost numeric NOT NULL,
+	missing bigint NOT NULL,
+	extra bigint NOT NULL,
+	different bigint NOT NULL,
+	doubled bigint NOT NULL,
+	retired bigint NOT NULL DEFAULT 0,
+	retired_missing bigint NOT NULL DEFAULT 0,
+	PRIMARY KEY (job_id, hour)
+);
+COMMENT ON TABLE token_ledger.reconcile_hour IS
+'What reconcile has found: an hour in which ledger and store differ.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.job_id IS 'The job.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.hour IS
+'Start of the hour (UTC) of the events'' timestamp.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.ledger_events IS
+'Events of the hour that the store should have, in those stretches of it that differed. What the target has not settled counts if it was there.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.store_events IS
+'Rows that the store has there.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.ledger_tokens IS
+'Sum of their total_tokens in the ledger.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.store_tokens IS
+'Sum of their total_tokens in the store.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.ledger_cost IS
+'Sum of their cost_usd in the ledger, without NaN.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.store_cost IS
+'Sum of their cost_usd in the store, without NaN.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.missing IS
+'Events that the store has acknowledged and does not have.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.extra IS
+'Rows whose event is not in the ledger, beyond those that it has retired.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.different IS
+'Events whose total_tokens, cost_usd or timestamp differ.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.doubled IS
+'Rows of events that the store has already.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.retired IS
+'Events of the hour that the ledger no longer holds: so many rows without an event are no surprise.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.retired_missing IS
+'Those of them that the store should still have and does not. 0 where the target may not have got all of them.';
+
+CREATE TABLE token_ledger.reconcile_event (
+	job_id bigint NOT NULL,
+	hour timestamptz NOT NULL,
+	kind text NOT NULL
+		CHECK (kind IN ('missing', 'extra', 'different', 'doubled')),
+	event_id uuid NOT NULL,
+	ledger_tokens numeric,
+	store_tokens numeric,
+	ledger_cost numeric,
+	store_cost numeric,
+	PRIMARY KEY (job_id, hour, kind, event_id)
+);
+COMMENT ON TABLE token_ledger.reconcile_event IS
+'What reconcile has found, by event: the first thousand of each kind in an hour.';
+COMMENT ON COLUMN token_ledger.reconcile_event.job_id IS 'The job.';
+COMMENT ON COLUMN token_ledger.reconcile_event.hour IS
+'Start of the hour (UTC) in which it was found.';
+COMMENT ON COLUMN token_ledger.reconcile_event.kind IS
+'missing, extra, different or doubled.';
+COMMENT ON COLUMN token_ledger.reconcile_event.event_id IS 'The event.';
+COMMENT ON COLUMN token_ledger.reconcile_event.ledger_tokens IS
+'Its total_tokens in the ledger; NULL: it is not there.';
+COMMENT ON COLUMN token_ledger.reconcile_event.store_tokens IS
+'Its total_tokens in the store; NULL: it is not there.';
+COMMENT ON COLUMN token_ledger.reconcile_event.ledger_cost IS
+'Its cost_usd in the ledger, 0 where it is NULL or NaN.';
+COMMENT ON COLUMN token_ledger.reconcile_event.store_cost IS
+'Its cost_usd in the store, 0 where it is NULL or NaN.';
+
+-- What a job has found goes with it.
+CREATE FUNCTION token_ledger.forget_job()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	DELETE FROM token_ledger.job_event WHERE job_id = old.id;
+	DELETE FROM token_ledger.reconcile_hour WHERE job_id = old.id;
+	DELETE FROM token_ledger.reconcile_event WHERE job_id = old.id;
+	RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.forget_job FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.forget_job() IS
+'Deletes what belongs to a deleted job.';
+CREATE TRIGGER forget_job AFTER DELETE ON token_ledger.job
+	FOR EACH ROW EXECUTE FUNCTION token_ledger.forget_job();
+COMMENT ON TRIGGER forget_job ON token_ledger.job IS
+'Deletes what belongs to a deleted job.';
+
 -- Per lane, so that lanes never wait for each other's counts.
 CREATE TABLE token_ledger.left_out (
 	target_id integer NOT NULL,
@@ -687,9 +792,6 @@ AS $$
 BEGIN
 	DELETE FROM token_ledger.lane WHERE target_id = old.id;
 	DELETE FROM token_ledger.dead_letter WHERE target_id = old.id;
-	DELETE FROM token_ledger.job_event e
-	USING token_ledger.job j
-	WHERE j.target_id = old.id AND e.job_id = j.id;
 	DELETE FROM token_ledger.job WHERE target_id = old.id;
 	DELETE FROM token_ledger.left_out WHERE target_id = old.id;
 	RETURN NULL;
@@ -1296,7 +1398,8 @@ COMMENT ON FUNCTION token_ledger.resume(text) IS
 -- and stopped ones have no lane that would do anything to the store.
 CREATE FUNCTION token_ledger.request_job(target text, kind text,
 	version integer DEFAULT NULL, from_time timestamptz DEFAULT NULL,
-	to_time timestamptz DEFAULT NULL, rate integer DEFAULT NULL)
+	to_time timestamptz DEFAULT NULL, rate integer DEFAULT NULL,
+	requeue boolean DEFAULT false)
 RETURNS bigint LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1330,10 +1433,11 @@ BEGIN
 				ELSE 'See token_ledger.adopt().' END;
 	END IF;
 	INSERT INTO token_ledger.job AS j
-		(target_id, kind, version, from_time, to_time, rate, requested_by)
+		(target_id, kind, version, from_time, to_time, rate, requeue,
+			requested_by)
 	VALUES (asked.id, request_job.kind, request_job.version,
 		request_job.from_time, request_job.to_time, request_job.rate,
-		session_user)
+		request_job.requeue, session_user)
 	RETURNING j.id INTO job;
 	PERFORM token_ledger.wake();
 	RETURN job;
@@ -1341,7 +1445,7 @@ END
 $$;
 REVOKE ALL ON FUNCTION token_ledger.request_job FROM PUBLIC;
 COMMENT ON FUNCTION token_ledger.request_job(text, text, integer, timestamptz,
-	timestamptz, integer) IS
+	timestamptz, integer, boolean) IS
 'What the functions that request jobs have in common.';
 
 CREATE FUNCTION token_ledger.check_time_range(from_time timestamptz,
@@ -1384,6 +1488,22 @@ REVOKE ALL ON FUNCTION token_ledger.replay FROM PUBLIC;
 COMMENT ON FUNCTION token_ledger.replay(text, timestamptz, timestamptz,
 	integer) IS
 'Requests that the events from a timestamp on and before another (NULL: no bound) are sent to a target again, at most rate a second: those that it has taken from the queue when the job begins, also those that start=now passed over, and no dead letters. A store that can be asked, or that keeps an event once, gets only what it lacks. Returns the number of the job.';
+
+CREATE FUNCTION token_ledger.reconcile(target text, from_time timestamptz,
+	to_time timestamptz, requeue boolean DEFAULT false)
+RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM token_ledger.check_time_range(from_time, to_time);
+	RETURN token_ledger.request_job(target, 'reconcile', NULL, from_time,
+		to_time, NULL, coalesce(requeue, false));
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.reconcile FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.reconcile(text, timestamptz, timestamptz,
+	boolean) IS
+'Requests that the events from a timestamp on and before another (NULL: no bound) are compared with what a target''s store holds: number, tokens and cost by hour, and event by event where they differ. requeue: what the store lacks is sent again. Returns the number of the job; see reconcile_hours and reconcile_findings.';
 
 -- What may have been sent stays: its outcome has to be found out.
 CREATE FUNCTION token_ledger.drop_job_events(job bigint)
@@ -1857,6 +1977,7 @@ CREATE VIEW token_ledger.jobs AS
 		j.from_time,
 		j.to_time,
 		j.rate,
+		j.requeue,
 		CASE WHEN j.state = 'running' AND j.cancel_requested
 			THEN 'cancelling' ELSE j.state END AS state,
 		j.done,
@@ -1881,21 +2002,23 @@ COMMENT ON VIEW token_ledger.jobs IS
 'One row per job: what lane 0 of a target has been asked to do besides forwarding, and what became of it.';
 COMMENT ON COLUMN token_ledger.jobs.id IS 'Number of the job.';
 COMMENT ON COLUMN token_ledger.jobs.target IS 'Name of the target.';
-COMMENT ON COLUMN token_ledger.jobs.kind IS 'migrate, rollback or replay.';
+COMMENT ON COLUMN token_ledger.jobs.kind IS 'migrate, rollback, replay or reconcile.';
 COMMENT ON COLUMN token_ledger.jobs.version IS
 'Of migrate and rollback: the version to reach; NULL: the newest.';
 COMMENT ON COLUMN token_ledger.jobs.from_time IS
-'Of replay: events from this timestamp on; NULL: from the beginning.';
+'Of replay and reconcile: events from this timestamp on; NULL: from the beginning.';
 COMMENT ON COLUMN token_ledger.jobs.to_time IS
-'Of replay: events before this timestamp; NULL: to the end.';
+'Of replay and reconcile: events before this timestamp; NULL: to the end.';
 COMMENT ON COLUMN token_ledger.jobs.rate IS
 'Of replay: events a second at most; NULL: no limit.';
+COMMENT ON COLUMN token_ledger.jobs.requeue IS
+'Of reconcile: whether what the store lacks is sent again.';
 COMMENT ON COLUMN token_ledger.jobs.state IS
 'requested (no lane has begun), running, cancelling (after the step that it is at), done, failed or cancelled.';
 COMMENT ON COLUMN token_ledger.jobs.done IS
-'Steps that are done; of replay, events.';
+'Steps that are done; of replay, events, of reconcile, hours that were compared.';
 COMMENT ON COLUMN token_ledger.jobs.total IS
-'Steps, or events, that there were when it began; NULL: not known yet.';
+'Steps, events or hours that there were when it began; NULL: not known yet.';
 COMMENT ON COLUMN token_ledger.jobs.sent IS
 'Events that it has sent and the store has acknowledged.';
 COMMENT ON COLUMN token_ledger.jobs.refused IS
@@ -1911,6 +2034,69 @@ COMMENT ON COLUMN token_ledger.jobs.requested_by IS
 COMMENT ON COLUMN token_ledger.jobs.requested_at IS 'When it was asked for.';
 COMMENT ON COLUMN token_ledger.jobs.started_at IS 'When it was begun.';
 COMMENT ON COLUMN token_ledger.jobs.finished_at IS 'When it was ended.';
+
+CREATE VIEW token_ledger.reconcile_hours AS
+	SELECT j.id AS job, j.target, h.hour, h.ledger_events, h.store_events,
+		h.ledger_tokens, h.store_tokens, h.ledger_cost, h.store_cost,
+		h.missing, h.extra, h.different, h.doubled, h.retired,
+		h.retired_missing
+	FROM token_ledger.reconcile_hour h
+		JOIN token_ledger.jobs j ON j.id = h.job_id;
+GRANT SELECT ON token_ledger.reconcile_hours TO pg_monitor;
+COMMENT ON VIEW token_ledger.reconcile_hours IS
+'One row per hour in which a reconcile has found a difference. Sums are of the stretches of the hour that differed.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.job IS 'The job.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.target IS 'Name of its target.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.hour IS
+'Start of the hour (UTC) of the events'' timestamp.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.ledger_events IS
+'Events that the store should have.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.store_events IS
+'Rows that the store has.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.ledger_tokens IS
+'Sum of total_tokens in the ledger.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.store_tokens IS
+'Sum of total_tokens in the store.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.ledger_cost IS
+'Sum of cost_usd in the ledger, without NaN.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.store_cost IS
+'Sum of cost_usd in the store, without NaN.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.missing IS
+'Events that the store has acknowledged and does not have.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.extra IS
+'Rows whose event is not in the ledger, beyond those that it has retired.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.different IS
+'Events whose total_tokens, cost_usd or timestamp differ.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.doubled IS
+'Rows of events that the store has already.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.retired IS
+'Events of the hour that the ledger no longer holds.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.retired_missing IS
+'Those of them that the store should still have and does not; 0 where the target may not have got all of them.';
+
+CREATE VIEW token_ledger.reconcile_findings AS
+	SELECT j.id AS job, j.target, e.hour, e.kind, e.event_id,
+		e.ledger_tokens, e.store_tokens, e.ledger_cost, e.store_cost
+	FROM token_ledger.reconcile_event e
+		JOIN token_ledger.jobs j ON j.id = e.job_id;
+COMMENT ON VIEW token_ledger.reconcile_findings IS
+'One row per event that a reconcile has found to be missing in the store, extra, different or doubled: the first thousand of each kind in an hour. reconcile_hours counts all.';
+COMMENT ON COLUMN token_ledger.reconcile_findings.job IS 'The job.';
+COMMENT ON COLUMN token_ledger.reconcile_findings.target IS
+'Name of its target.';
+COMMENT ON COLUMN token_ledger.reconcile_findings.hour IS
+'Start of the hour (UTC) in which it was found.';
+COMMENT ON COLUMN token_ledger.reconcile_findings.kind IS
+'missing, extra, different (total_tokens, cost_usd or timestamp) or doubled.';
+COMMENT ON COLUMN token_ledger.reconcile_findings.event_id IS 'The event.';
+COMMENT ON COLUMN token_ledger.reconcile_findings.ledger_tokens IS
+'Its total_tokens in the ledger; NULL: it is not there.';
+COMMENT ON COLUMN token_ledger.reconcile_findings.store_tokens IS
+'Its total_tokens in the store; NULL: it is not there.';
+COMMENT ON COLUMN token_ledger.reconcile_findings.ledger_cost IS
+'Its cost_usd in the ledger, 0 where it is NULL or NaN.';
+COMMENT ON COLUMN token_ledger.reconcile_findings.store_cost IS
+'Its cost_usd in the store, 0 where it is NULL or NaN.';
 
 CREATE VIEW token_ledger.accounting AS
 	SELECT a.target, a.ledger, a.retired, a.skipped, a.filtered, a.forwarded,
@@ -1976,6 +2162,8 @@ SELECT pg_extension_config_dump('token_ledger.lane', '');
 SELECT pg_extension_config_dump('token_ledger.dead_letter', '');
 SELECT pg_extension_config_dump('token_ledger.job', '');
 SELECT pg_extension_config_dump('token_ledger.job_id_seq', '');
+SELECT pg_extension_config_dump('token_ledger.reconcile_hour', '');
+SELECT pg_extension_config_dump('token_ledger.reconcile_event', '');
 SELECT pg_extension_config_dump('token_ledger.left_out', '');
 SELECT pg_extension_config_dump('token_ledger.alembic_version',
 	$$WHERE version_num <> '002'$$);

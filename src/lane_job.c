@@ -42,7 +42,8 @@ typedef struct JobKind
 static const JobKind kinds[] = {
 	{"migrate", lane_migrate, NULL},
 	{"rollback", lane_migrate, NULL},
-	{"replay", lane_replay, lane_replay_ready}
+	{"replay", lane_replay, lane_replay_ready},
+	{"reconcile", lane_reconcile, lane_reconcile_ready}
 };
 
 static bool may_look(Lane *lane);

@@ -26,11 +26,6 @@
 	" AND lane OPERATOR(pg_catalog.=) $3 AND epoch OPERATOR(pg_catalog.=) $4"
 #define OPEN_JOB	"state OPERATOR(pg_catalog.=)" \
 	" ANY (ARRAY['requested', 'running'])"
-#define OUR_LANE	"EXISTS (SELECT FROM token_ledger.lane WHERE target_id" \
-	" OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2" \
-	" AND epoch OPERATOR(pg_catalog.=) $3)"
-#define OUR_JOB		"id OPERATOR(pg_catalog.=) $4" \
-	" AND state OPERATOR(pg_catalog.=) 'running' AND " OUR_LANE
 #define OF_OUR_JOB	"job_id OPERATOR(pg_catalog.=) $4"
 #define RANGE_KEY	"pg_catalog.format('%s %s %s %s', lane, range_from," \
 	" first_xid, first_seq)"
@@ -40,10 +35,6 @@
 	"\"timestamp\" OPERATOR(pg_catalog.>=) " from \
 	" AND (\"timestamp\" OPERATOR(pg_catalog.<) " to \
 	" OR " to " OPERATOR(pg_catalog.=) 'infinity')"
-#define CLAIMED_BY(from, to, xid, seq) \
-	"pg_catalog.pg_visible_in_snapshot(ingest_xid, " to ")" \
-	" AND (pg_catalog.pg_visible_in_snapshot(ingest_xid, " from ")" \
-	" OR (ingest_xid, ingest_seq) OPERATOR(pg_catalog.<=) (" xid ", " seq "))"
 #define NO_DEAD_LETTER(event_id) \
 	"NOT EXISTS (SELECT FROM token_ledger.dead_letter d" \
 	" WHERE d.target_id OPERATOR(pg_catalog.=) $1" \

@@ -34,6 +34,7 @@ typedef enum Callback
 	CALL_RESOLVE,
 	CALL_INSPECT,
 	CALL_MIGRATE,
+	CALL_AUDIT,
 	CALL_CHECK_HEALTH
 } Callback;
 
@@ -44,6 +45,9 @@ typedef struct Call
 	bool		flag;			/* fence, or up */
 	TlRemote   *remote;
 	const TlMigration *step;
+	const AuditRange *range;
+	TlSumCB		emit;
+	void	   *arg;
 } Call;
 
 static TlOutcome call(Session *session, const Call *c, TlVerdict *verdict,
@@ -193,6 +197,16 @@ session_migrate(Session *session, const TlMigration *step, bool up,
 }
 
 TlOutcome
+session_audit(Session *session, const AuditRange *range, TlSumCB emit,
+			  void *arg, TlVerdict *verdict, bool *dropped)
+{
+	Call		c = {.callback = CALL_AUDIT, .range = range, .emit = emit,
+	.arg = arg};
+
+	return call(session, &c, verdict, dropped);
+}
+
+TlOutcome
 session_check_health(Session *session, TlVerdict *verdict)
 {
 	Call		c = {.callback = CALL_CHECK_HEALTH};
@@ -309,6 +323,12 @@ dispatch(Session *session, const Call *c, TlVerdict *verdict)
 			return backend->migrate ?
 				backend->migrate(pub, c->step, c->flag, verdict) :
 				lacks(verdict, "migrate");
+		case CALL_AUDIT:
+			return backend->audit ?
+				backend->audit(pub, c->range->from, c->range->to,
+							   c->range->by_event, c->emit, c->arg,
+							   verdict) :
+				lacks(verdict, "audit");
 		case CALL_CHECK_HEALTH:
 			return backend->check_health ?
 				backend->check_health(pub, verdict) :

@@ -57,6 +57,19 @@ typedef enum QueueStatement
 	Q_NSTATEMENTS
 } QueueStatement;
 
+/* Of $1 target, $2 lane, $3 epoch, and $4 job. */
+#define OUR_LANE	"EXISTS (SELECT FROM token_ledger.lane WHERE target_id" \
+	" OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2" \
+	" AND epoch OPERATOR(pg_catalog.=) $3)"
+#define OUR_JOB		"id OPERATOR(pg_catalog.=) $4" \
+	" AND state OPERATOR(pg_catalog.=) 'running' AND " OUR_LANE
+
+/* Was the event claimed when the cursor stood there? */
+#define CLAIMED_BY(from, to, xid, seq) \
+	"pg_catalog.pg_visible_in_snapshot(ingest_xid, " to ")" \
+	" AND (pg_catalog.pg_visible_in_snapshot(ingest_xid, " from ")" \
+	" OR (ingest_xid, ingest_seq) OPERATOR(pg_catalog.<=) (" xid ", " seq "))"
+
 typedef struct QueueArgs
 {
 	Datum		values[48];
