@@ -40,7 +40,7 @@ sub done_like
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	return like(
-		psql_output($node, 'app', "CALL token_ledger.wait_for_job($job)"),
+		psql_output($node, 'app', "CALL token_ledger.wait_for_job($job, '5 min')"),
 		$message, $what);
 }
 

@@ -29,7 +29,7 @@ sub job_like
 	my $job = $node->safe_psql('app', "SELECT token_ledger.$call");
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	like(psql_output($node, 'app', "CALL token_ledger.wait_for_job($job)"),
+	like(psql_output($node, 'app', "CALL token_ledger.wait_for_job($job, '5 min')"),
 		$message, $what);
 	return $job;
 }
