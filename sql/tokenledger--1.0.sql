@@ -303,6 +303,36 @@ REVOKE ALL ON FUNCTION token_ledger.retired_events FROM PUBLIC;
 COMMENT ON FUNCTION token_ledger.retired_events() IS
 'How many events the ledger has held and no longer holds.';
 
+-- Counts as a target does, with a cursor and what escaped it, but independent
+-- of every target: so that what they have done can be checked without counting
+-- the ledger.  Not dumped: in another cluster the cursor says nothing.
+CREATE TABLE token_ledger.tally (
+	system_identifier bigint NOT NULL,
+	database_oid oid NOT NULL,
+	window_from pg_snapshot NOT NULL,
+	window_to pg_snapshot NOT NULL,
+	last_xid xid8 NOT NULL,
+	last_seq bigint NOT NULL,
+	counted bigint NOT NULL DEFAULT 0,
+	vanished bigint NOT NULL DEFAULT token_ledger.retired_events(),
+	PRIMARY KEY (system_identifier, database_oid)
+);
+COMMENT ON TABLE token_ledger.tally IS
+'How many events have been committed, up to a place in the queue.';
+COMMENT ON COLUMN token_ledger.tally.system_identifier IS 'Of the cluster.';
+COMMENT ON COLUMN token_ledger.tally.database_oid IS 'Of the database.';
+COMMENT ON COLUMN token_ledger.tally.window_from IS
+'Everything visible in this snapshot has been counted.';
+COMMENT ON COLUMN token_ledger.tally.window_to IS
+'End of the current window; its events up to last_xid, last_seq have been counted.';
+COMMENT ON COLUMN token_ledger.tally.last_xid IS
+'Last position counted in the current window.';
+COMMENT ON COLUMN token_ledger.tally.last_seq IS
+'Last position counted in the current window.';
+COMMENT ON COLUMN token_ledger.tally.counted IS 'Events counted.';
+COMMENT ON COLUMN token_ledger.tally.vanished IS
+'Events that left the ledger before they were counted.';
+
 CREATE TABLE token_ledger.target (
 	id integer GENERATED ALWAYS AS IDENTITY UNIQUE,
 	system_identifier bigint NOT NULL,
@@ -1013,6 +1043,7 @@ DECLARE
 		' OR NOT pg_visible_in_snapshot(ingest_xid, $2)'
 		' AND ($3 IS NULL OR (ingest_xid, ingest_seq) > ($3, $4)))';
 	target record;
+	tally record;
 	events bigint;
 BEGIN
 	EXECUTE 'INSERT INTO token_ledger.retired AS r'
@@ -1050,6 +1081,27 @@ BEGIN
 		UPDATE token_ledger.target t SET vanished = t.vanished + events
 		WHERE t.id = target.id;
 	END LOOP;
+
+	-- The same for the count of all.
+	SELECT y.* INTO tally FROM token_ledger.tally y, token_ledger.cluster_key() k
+	WHERE y.system_identifier = k.system_identifier
+		AND y.database_oid = k.database_oid;
+	IF NOT FOUND THEN
+		RETURN NULL;
+	END IF;
+	EXECUTE unclaimed INTO events
+	USING tally.window_to, tally.window_from, tally.last_xid, tally.last_seq;
+	IF events > 0 THEN
+		SELECT y.* INTO tally FROM token_ledger.tally y
+		WHERE y.system_identifier = tally.system_identifier
+			AND y.database_oid = tally.database_oid FOR NO KEY UPDATE;
+		EXECUTE unclaimed INTO events
+		USING tally.window_to, tally.window_from,
+			tally.last_xid, tally.last_seq;
+		UPDATE token_ledger.tally y SET vanished = y.vanished + events
+		WHERE y.system_identifier = tally.system_identifier
+			AND y.database_oid = tally.database_oid;
+	END IF;
 	RETURN NULL;
 END
 $$;
@@ -1698,6 +1750,44 @@ GRANT EXECUTE ON FUNCTION token_ledger.backlog TO pg_monitor;
 COMMENT ON FUNCTION token_ledger.backlog(integer) IS
 'How many committed events a target has not claimed yet, and the timestamp of the first event, in the order of the queue, that it has not settled.';
 
+-- As backlog(): what the tally has counted, and what lies beyond.
+CREATE FUNCTION token_ledger.ledger_events()
+RETURNS bigint LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+AS $$
+DECLARE
+	t record;
+	beyond bigint;
+BEGIN
+	SELECT y.* INTO t FROM token_ledger.tally y, token_ledger.cluster_key() k
+	WHERE y.system_identifier = k.system_identifier
+		AND y.database_oid = k.database_oid;
+	IF NOT FOUND THEN
+		RETURN (SELECT count(*) FROM ONLY token_ledger.token_ledger_events);
+	END IF;
+	EXECUTE 'SELECT count(*) FROM ('
+		' SELECT ingest_xid, ingest_seq'
+		' FROM ONLY token_ledger.token_ledger_events'
+		' WHERE ingest_xid >= greatest(pg_snapshot_xmax($1),'
+		' least($3, pg_snapshot_xmin($2)))'
+		' UNION ALL'
+		' SELECT ingest_xid, ingest_seq'
+		' FROM pg_snapshot_xip($1) late (xid)'
+		' JOIN ONLY token_ledger.token_ledger_events ON ingest_xid = xid) u'
+		' WHERE NOT ((ingest_xid, ingest_seq) <= ($3, $4)'
+		' AND pg_visible_in_snapshot(ingest_xid, $2))' INTO beyond
+	USING t.window_from, t.window_to, t.last_xid, t.last_seq;
+	RETURN t.counted + t.vanished + beyond
+		- (SELECT coalesce(sum(r.events), 0) FROM token_ledger.retired r);
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.ledger_events FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION token_ledger.ledger_events TO pg_monitor;
+COMMENT ON FUNCTION token_ledger.ledger_events() IS
+'How many events the ledger holds, by the tally: exact, at a cost that does not grow with the ledger.';
+
 CREATE FUNCTION token_ledger.pending(target_id integer)
 RETURNS bigint LANGUAGE sql STABLE STRICT
 SET search_path = pg_catalog, pg_temp
@@ -2139,6 +2229,25 @@ COMMENT ON COLUMN token_ledger.accounting.difference IS
 '0 while the identity holds.';
 COMMENT ON COLUMN token_ledger.accounting.vanished IS
 'Events that left the ledger before this target could send them.';
+
+CREATE VIEW token_ledger.identity AS
+	SELECT t.name AS target,
+		g.ledger + r.events - s.vanished - t.skipped - s.filtered
+			- s.forwarded - s.in_flight - s.pending - s.dead - s.discarded
+			AS difference
+	FROM token_ledger.totals s
+		JOIN token_ledger.target t ON t.id = s.target_id
+		CROSS JOIN (
+			SELECT token_ledger.ledger_events() AS ledger OFFSET 0) g
+		CROSS JOIN (
+			SELECT coalesce(sum(events), 0)::bigint AS events
+			FROM token_ledger.retired) r;
+GRANT SELECT ON token_ledger.identity TO pg_monitor;
+COMMENT ON VIEW token_ledger.identity IS
+'The identity of token_ledger.accounting, at a cost that does not grow with the ledger: its events are not counted but taken from token_ledger.tally.';
+COMMENT ON COLUMN token_ledger.identity.target IS 'Name of the target.';
+COMMENT ON COLUMN token_ledger.identity.difference IS
+'0 while the identity holds.';
 
 --------------------------------------------------------------------------
 -- Whose the privileges and the data are

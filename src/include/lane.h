@@ -61,6 +61,8 @@ typedef struct Lane
 
 	/* Jobs; of lane 0. */
 	TimestampTz jobs_at;		/* when to look for one unasked */
+	TimestampTz tally_at;		/* when to look whether events are to be
+								 * counted */
 	int64		job_tried;		/* the last one */
 	TimestampTz job_retry_at;	/* it is not tried before */
 	const TlMigration *job_step;	/* that it has applied last */
