@@ -306,6 +306,36 @@ REVOKE ALL ON FUNCTION token_ledger.retired_events FROM PUBLIC;
 COMMENT ON FUNCTION token_ledger.retired_events() IS
 'How many events the ledger has held and no longer holds.';
 
+-- Counts as a target does, with a cursor and what escaped it, but independent
+-- of every target: so that what they have done can be checked without counting
+-- the ledger.  Not dumped: in another cluster the cursor says nothing.
+CREATE TABLE token_ledger.tally (
+	system_identifier bigint NOT NULL,
+	database_oid oid NOT NULL,
+	window_from pg_snapshot NOT NULL,
+	window_to pg_snapshot NOT NULL,
+	last_xid xid8 NOT NULL,
+	last_seq bigint NOT NULL,
+	counted bigint NOT NULL DEFAULT 0,
+	vanished bigint NOT NULL DEFAULT token_ledger.retired_events(),
+	PRIMARY KEY (system_identifier, database_oid)
+);
+COMMENT ON TABLE token_ledger.tally IS
+'How many events have been committed, up to a place in the queue.';
+COMMENT ON COLUMN token_ledger.tally.system_identifier IS 'Of the cluster.';
+COMMENT ON COLUMN token_ledger.tally.database_oid IS 'Of the database.';
+COMMENT ON COLUMN token_ledger.tally.window_from IS
+'Everything visible in this snapshot has been counted.';
+COMMENT ON COLUMN token_ledger.tally.window_to IS
+'End of the current window; its events up to last_xid, last_seq have been counted.';
+COMMENT ON COLUMN token_ledger.tally.last_xid IS
+'Last position counted in the current window.';
+COMMENT ON COLUMN token_ledger.tally.last_seq IS
+'Last position counted in the current window.';
+COMMENT ON COLUMN token_ledger.tally.counted IS 'Events counted.';
+COMMENT ON COLUMN token_ledger.tally.vanished IS
+'Events that left the ledger before they were counted.';
+
 CREATE TABLE token_ledger.target (
 	id integer GENERATED ALWAYS AS IDENTITY UNIQUE,
 	system_identifier bigint NOT NULL,
@@ -595,6 +625,9 @@ CREATE TABLE token_ledger.job (
 	sent bigint NOT NULL DEFAULT 0,
 	refused bigint NOT NULL DEFAULT 0,
 	refusal text,
+	requeue boolean NOT NULL DEFAULT false,
+	at_time timestamptz,
+	end_time timestamptz,
 	cancel_requested boolean NOT NULL DEFAULT false,
 	attempts integer NOT NULL DEFAULT 0,
 	done bigint NOT NULL DEFAULT 0,
@@ -647,6 +680,12 @@ COMMENT ON COLUMN token_ledger.job.refused IS
 'Events that it has sent and the store has refused. They stay what they were: no dead letters.';
 COMMENT ON COLUMN token_ledger.job.refusal IS
 'Why the store refused the last of them.';
+COMMENT ON COLUMN token_ledger.job.requeue IS
+'Of reconcile: whether what the store lacks is sent again.';
+COMMENT ON COLUMN token_ledger.job.at_time IS
+'Of reconcile: events before this timestamp have been compared.';
+COMMENT ON COLUMN token_ledger.job.end_time IS
+'Of reconcile: events before this timestamp are to be compared.';
 COMMENT ON COLUMN token_ledger.job.cancel_requested IS
 'The lane ends it after the step that it is at.';
 COMMENT ON COLUMN token_ledger.job.attempts IS
@@ -683,6 +722,102 @@ COMMENT ON COLUMN token_ledger.job_event.job_id IS 'The job.';
 COMMENT ON COLUMN token_ledger.job_event.xid IS 'ingest_xid of the event.';
 COMMENT ON COLUMN token_ledger.job_event.seq IS 'ingest_seq of the event.';
 
+CREATE TABLE token_ledger.reconcile_hour (
+	job_id bigint NOT NULL,
+	hour timestamptz NOT NULL,
+	ledger_events bigint NOT NULL,
+	store_events bigint NOT NULL,
+	ledger_tokens numeric NOT NULL,
+	store_tokens numeric NOT NULL,
+	ledger_cost numeric NOT NULL,
+	store_cost numeric NOT NULL,
+	missing bigint NOT NULL,
+	extra bigint NOT NULL,
+	different bigint NOT NULL,
+	doubled bigint NOT NULL,
+	retired bigint NOT NULL DEFAULT 0,
+	retired_missing bigint NOT NULL DEFAULT 0,
+	PRIMARY KEY (job_id, hour)
+);
+COMMENT ON TABLE token_ledger.reconcile_hour IS
+'What reconcile has found: an hour in which ledger and store differ.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.job_id IS 'The job.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.hour IS
+'Start of the hour (UTC) of the events'' timestamp.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.ledger_events IS
+'Events of the hour that the store should have, in those stretches of it that differed. What the target has not settled counts if it was there.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.store_events IS
+'Rows that the store has there.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.ledger_tokens IS
+'Sum of their total_tokens in the ledger.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.store_tokens IS
+'Sum of their total_tokens in the store.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.ledger_cost IS
+'Sum of their cost_usd in the ledger, without NaN.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.store_cost IS
+'Sum of their cost_usd in the store, without NaN.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.missing IS
+'Events that the store has acknowledged and does not have.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.extra IS
+'Rows whose event is not in the ledger, beyond those that it has retired.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.different IS
+'Events whose total_tokens, cost_usd or timestamp differ.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.doubled IS
+'Rows of events that the store has already.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.retired IS
+'Events of the hour that the ledger no longer holds: so many rows without an event are no surprise.';
+COMMENT ON COLUMN token_ledger.reconcile_hour.retired_missing IS
+'Those of them that the store should still have and does not. 0 where the target may not have got all of them.';
+
+CREATE TABLE token_ledger.reconcile_event (
+	job_id bigint NOT NULL,
+	hour timestamptz NOT NULL,
+	kind text NOT NULL
+		CHECK (kind IN ('missing', 'extra', 'different', 'doubled')),
+	event_id uuid NOT NULL,
+	ledger_tokens numeric,
+	store_tokens numeric,
+	ledger_cost numeric,
+	store_cost numeric,
+	PRIMARY KEY (job_id, hour, kind, event_id)
+);
+COMMENT ON TABLE token_ledger.reconcile_event IS
+'What reconcile has found, by event: the first thousand of each kind in an hour.';
+COMMENT ON COLUMN token_ledger.reconcile_event.job_id IS 'The job.';
+COMMENT ON COLUMN token_ledger.reconcile_event.hour IS
+'Start of the hour (UTC) in which it was found.';
+COMMENT ON COLUMN token_ledger.reconcile_event.kind IS
+'missing, extra, different or doubled.';
+COMMENT ON COLUMN token_ledger.reconcile_event.event_id IS 'The event.';
+COMMENT ON COLUMN token_ledger.reconcile_event.ledger_tokens IS
+'Its total_tokens in the ledger; NULL: it is not there.';
+COMMENT ON COLUMN token_ledger.reconcile_event.store_tokens IS
+'Its total_tokens in the store; NULL: it is not there.';
+COMMENT ON COLUMN token_ledger.reconcile_event.ledger_cost IS
+'Its cost_usd in the ledger, 0 where it is NULL or NaN.';
+COMMENT ON COLUMN token_ledger.reconcile_event.store_cost IS
+'Its cost_usd in the store, 0 where it is NULL or NaN.';
+
+-- What a job has found goes with it.
+CREATE FUNCTION token_ledger.forget_job()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	DELETE FROM token_ledger.job_event WHERE job_id = old.id;
+	DELETE FROM token_ledger.reconcile_hour WHERE job_id = old.id;
+	DELETE FROM token_ledger.reconcile_event WHERE job_id = old.id;
+	RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.forget_job FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.forget_job() IS
+'Deletes what belongs to a deleted job.';
+CREATE TRIGGER forget_job AFTER DELETE ON token_ledger.job
+	FOR EACH ROW EXECUTE FUNCTION token_ledger.forget_job();
+COMMENT ON TRIGGER forget_job ON token_ledger.job IS
+'Deletes what belongs to a deleted job.';
+
 -- Per lane, so that lanes never wait for each other's counts.
 CREATE TABLE token_ledger.left_out (
 	target_id integer NOT NULL,
@@ -706,9 +841,6 @@ AS $$
 BEGIN
 	DELETE FROM token_ledger.lane WHERE target_id = old.id;
 	DELETE FROM token_ledger.dead_letter WHERE target_id = old.id;
-	DELETE FROM token_ledger.job_event e
-	USING token_ledger.job j
-	WHERE j.target_id = old.id AND e.job_id = j.id;
 	DELETE FROM token_ledger.job WHERE target_id = old.id;
 	DELETE FROM token_ledger.left_out WHERE target_id = old.id;
 	RETURN NULL;
@@ -938,6 +1070,7 @@ DECLARE
 		' OR NOT pg_visible_in_snapshot(ingest_xid, $2)'
 		' AND ($3 IS NULL OR (ingest_xid, ingest_seq) > ($3, $4)))';
 	target record;
+	tally record;
 	events bigint;
 BEGIN
 	EXECUTE 'INSERT INTO token_ledger.retired AS r'
@@ -975,6 +1108,27 @@ BEGIN
 		UPDATE token_ledger.target t SET vanished = t.vanished + events
 		WHERE t.id = target.id;
 	END LOOP;
+
+	-- The same for the count of all.
+	SELECT y.* INTO tally FROM token_ledger.tally y, token_ledger.cluster_key() k
+	WHERE y.system_identifier = k.system_identifier
+		AND y.database_oid = k.database_oid;
+	IF NOT FOUND THEN
+		RETURN NULL;
+	END IF;
+	EXECUTE unclaimed INTO events
+	USING tally.window_to, tally.window_from, tally.last_xid, tally.last_seq;
+	IF events > 0 THEN
+		SELECT y.* INTO tally FROM token_ledger.tally y
+		WHERE y.system_identifier = tally.system_identifier
+			AND y.database_oid = tally.database_oid FOR NO KEY UPDATE;
+		EXECUTE unclaimed INTO events
+		USING tally.window_to, tally.window_from,
+			tally.last_xid, tally.last_seq;
+		UPDATE token_ledger.tally y SET vanished = y.vanished + events
+		WHERE y.system_identifier = tally.system_identifier
+			AND y.database_oid = tally.database_oid;
+	END IF;
 	RETURN NULL;
 END
 $$;
@@ -1323,7 +1477,8 @@ COMMENT ON FUNCTION token_ledger.resume(text) IS
 -- and stopped ones have no lane that would do anything to the store.
 CREATE FUNCTION token_ledger.request_job(target text, kind text,
 	version integer DEFAULT NULL, from_time timestamptz DEFAULT NULL,
-	to_time timestamptz DEFAULT NULL, rate integer DEFAULT NULL)
+	to_time timestamptz DEFAULT NULL, rate integer DEFAULT NULL,
+	requeue boolean DEFAULT false)
 RETURNS bigint LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1357,10 +1512,11 @@ BEGIN
 				ELSE 'See token_ledger.adopt().' END;
 	END IF;
 	INSERT INTO token_ledger.job AS j
-		(target_id, kind, version, from_time, to_time, rate, requested_by)
+		(target_id, kind, version, from_time, to_time, rate, requeue,
+			requested_by)
 	VALUES (asked.id, request_job.kind, request_job.version,
 		request_job.from_time, request_job.to_time, request_job.rate,
-		session_user)
+		request_job.requeue, session_user)
 	RETURNING j.id INTO job;
 	PERFORM token_ledger.wake();
 	RETURN job;
@@ -1368,7 +1524,7 @@ END
 $$;
 REVOKE ALL ON FUNCTION token_ledger.request_job FROM PUBLIC;
 COMMENT ON FUNCTION token_ledger.request_job(text, text, integer, timestamptz,
-	timestamptz, integer) IS
+	timestamptz, integer, boolean) IS
 'What the functions that request jobs have in common.';
 
 CREATE FUNCTION token_ledger.check_time_range(from_time timestamptz,
@@ -1411,6 +1567,22 @@ REVOKE ALL ON FUNCTION token_ledger.replay FROM PUBLIC;
 COMMENT ON FUNCTION token_ledger.replay(text, timestamptz, timestamptz,
 	integer) IS
 'Requests that the events from a timestamp on and before another (NULL: no bound) are sent to a target again, at most rate a second: those that it has taken from the queue when the job begins, also those that start=now passed over, and no dead letters. A store that can be asked, or that keeps an event once, gets only what it lacks. Returns the number of the job.';
+
+CREATE FUNCTION token_ledger.reconcile(target text, from_time timestamptz,
+	to_time timestamptz, requeue boolean DEFAULT false)
+RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM token_ledger.check_time_range(from_time, to_time);
+	RETURN token_ledger.request_job(target, 'reconcile', NULL, from_time,
+		to_time, NULL, coalesce(requeue, false));
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.reconcile FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.reconcile(text, timestamptz, timestamptz,
+	boolean) IS
+'Requests that the events from a timestamp on and before another (NULL: no bound) are compared with what a target''s store holds: number, tokens and cost by hour, and event by event where they differ. requeue: what the store lacks is sent again. Returns the number of the job; see reconcile_hours and reconcile_findings.';
 
 -- What may have been sent stays: its outcome has to be found out.
 CREATE FUNCTION token_ledger.drop_job_events(job bigint)
@@ -1805,6 +1977,44 @@ REVOKE ALL ON FUNCTION token_ledger.backlog FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION token_ledger.backlog TO pg_monitor;
 COMMENT ON FUNCTION token_ledger.backlog(integer) IS
 'How many committed events a target has not claimed yet, and the timestamp of the first event, in the order of the queue, that it has not settled.';
+
+-- As backlog(): what the tally has counted, and what lies beyond.
+CREATE FUNCTION token_ledger.ledger_events()
+RETURNS bigint LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+AS $$
+DECLARE
+	t record;
+	beyond bigint;
+BEGIN
+	SELECT y.* INTO t FROM token_ledger.tally y, token_ledger.cluster_key() k
+	WHERE y.system_identifier = k.system_identifier
+		AND y.database_oid = k.database_oid;
+	IF NOT FOUND THEN
+		RETURN (SELECT count(*) FROM ONLY token_ledger.token_ledger_events);
+	END IF;
+	EXECUTE 'SELECT count(*) FROM ('
+		' SELECT ingest_xid, ingest_seq'
+		' FROM ONLY token_ledger.token_ledger_events'
+		' WHERE ingest_xid >= greatest(pg_snapshot_xmax($1),'
+		' least($3, pg_snapshot_xmin($2)))'
+		' UNION ALL'
+		' SELECT ingest_xid, ingest_seq'
+		' FROM pg_snapshot_xip($1) late (xid)'
+		' JOIN ONLY token_ledger.token_ledger_events ON ingest_xid = xid) u'
+		' WHERE NOT ((ingest_xid, ingest_seq) <= ($3, $4)'
+		' AND pg_visible_in_snapshot(ingest_xid, $2))' INTO beyond
+	USING t.window_from, t.window_to, t.last_xid, t.last_seq;
+	RETURN t.counted + t.vanished + beyond
+		- (SELECT coalesce(sum(r.events), 0) FROM token_ledger.retired r);
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.ledger_events FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION token_ledger.ledger_events TO pg_monitor;
+COMMENT ON FUNCTION token_ledger.ledger_events() IS
+'How many events the ledger holds, by the tally: exact, at a cost that does not grow with the ledger.';
 
 CREATE FUNCTION token_ledger.pending(target_id integer)
 RETURNS bigint LANGUAGE sql STABLE STRICT
@@ -2261,6 +2471,7 @@ CREATE VIEW token_ledger.jobs AS
 		j.from_time,
 		j.to_time,
 		j.rate,
+		j.requeue,
 		CASE WHEN j.state = 'running' AND j.cancel_requested
 			THEN 'cancelling' ELSE j.state END AS state,
 		j.done,
@@ -2285,21 +2496,23 @@ COMMENT ON VIEW token_ledger.jobs IS
 'One row per job: what lane 0 of a target has been asked to do besides forwarding, and what became of it.';
 COMMENT ON COLUMN token_ledger.jobs.id IS 'Number of the job.';
 COMMENT ON COLUMN token_ledger.jobs.target IS 'Name of the target.';
-COMMENT ON COLUMN token_ledger.jobs.kind IS 'migrate, rollback or replay.';
+COMMENT ON COLUMN token_ledger.jobs.kind IS 'migrate, rollback, replay or reconcile.';
 COMMENT ON COLUMN token_ledger.jobs.version IS
 'Of migrate and rollback: the version to reach; NULL: the newest.';
 COMMENT ON COLUMN token_ledger.jobs.from_time IS
-'Of replay: events from this timestamp on; NULL: from the beginning.';
+'Of replay and reconcile: events from this timestamp on; NULL: from the beginning.';
 COMMENT ON COLUMN token_ledger.jobs.to_time IS
-'Of replay: events before this timestamp; NULL: to the end.';
+'Of replay and reconcile: events before this timestamp; NULL: to the end.';
 COMMENT ON COLUMN token_ledger.jobs.rate IS
 'Of replay: events a second at most; NULL: no limit.';
+COMMENT ON COLUMN token_ledger.jobs.requeue IS
+'Of reconcile: whether what the store lacks is sent again.';
 COMMENT ON COLUMN token_ledger.jobs.state IS
 'requested (no lane has begun), running, cancelling (after the step that it is at), done, failed or cancelled.';
 COMMENT ON COLUMN token_ledger.jobs.done IS
-'Steps that are done; of replay, events.';
+'Steps that are done; of replay, events, of reconcile, hours that were compared.';
 COMMENT ON COLUMN token_ledger.jobs.total IS
-'Steps, or events, that there were when it began; NULL: not known yet.';
+'Steps, events or hours that there were when it began; NULL: not known yet.';
 COMMENT ON COLUMN token_ledger.jobs.sent IS
 'Events that it has sent and the store has acknowledged.';
 COMMENT ON COLUMN token_ledger.jobs.refused IS
@@ -2356,6 +2569,69 @@ COMMENT ON COLUMN token_ledger.dead_letters."timestamp" IS
 COMMENT ON COLUMN token_ledger.dead_letters.provider IS 'Of the event.';
 COMMENT ON COLUMN token_ledger.dead_letters.model IS 'Of the event.';
 
+CREATE VIEW token_ledger.reconcile_hours AS
+	SELECT j.id AS job, j.target, h.hour, h.ledger_events, h.store_events,
+		h.ledger_tokens, h.store_tokens, h.ledger_cost, h.store_cost,
+		h.missing, h.extra, h.different, h.doubled, h.retired,
+		h.retired_missing
+	FROM token_ledger.reconcile_hour h
+		JOIN token_ledger.jobs j ON j.id = h.job_id;
+GRANT SELECT ON token_ledger.reconcile_hours TO pg_monitor;
+COMMENT ON VIEW token_ledger.reconcile_hours IS
+'One row per hour in which a reconcile has found a difference. Sums are of the stretches of the hour that differed.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.job IS 'The job.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.target IS 'Name of its target.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.hour IS
+'Start of the hour (UTC) of the events'' timestamp.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.ledger_events IS
+'Events that the store should have.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.store_events IS
+'Rows that the store has.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.ledger_tokens IS
+'Sum of total_tokens in the ledger.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.store_tokens IS
+'Sum of total_tokens in the store.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.ledger_cost IS
+'Sum of cost_usd in the ledger, without NaN.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.store_cost IS
+'Sum of cost_usd in the store, without NaN.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.missing IS
+'Events that the store has acknowledged and does not have.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.extra IS
+'Rows whose event is not in the ledger, beyond those that it has retired.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.different IS
+'Events whose total_tokens, cost_usd or timestamp differ.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.doubled IS
+'Rows of events that the store has already.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.retired IS
+'Events of the hour that the ledger no longer holds.';
+COMMENT ON COLUMN token_ledger.reconcile_hours.retired_missing IS
+'Those of them that the store should still have and does not; 0 where the target may not have got all of them.';
+
+CREATE VIEW token_ledger.reconcile_findings AS
+	SELECT j.id AS job, j.target, e.hour, e.kind, e.event_id,
+		e.ledger_tokens, e.store_tokens, e.ledger_cost, e.store_cost
+	FROM token_ledger.reconcile_event e
+		JOIN token_ledger.jobs j ON j.id = e.job_id;
+COMMENT ON VIEW token_ledger.reconcile_findings IS
+'One row per event that a reconcile has found to be missing in the store, extra, different or doubled: the first thousand of each kind in an hour. reconcile_hours counts all.';
+COMMENT ON COLUMN token_ledger.reconcile_findings.job IS 'The job.';
+COMMENT ON COLUMN token_ledger.reconcile_findings.target IS
+'Name of its target.';
+COMMENT ON COLUMN token_ledger.reconcile_findings.hour IS
+'Start of the hour (UTC) in which it was found.';
+COMMENT ON COLUMN token_ledger.reconcile_findings.kind IS
+'missing, extra, different (total_tokens, cost_usd or timestamp) or doubled.';
+COMMENT ON COLUMN token_ledger.reconcile_findings.event_id IS 'The event.';
+COMMENT ON COLUMN token_ledger.reconcile_findings.ledger_tokens IS
+'Its total_tokens in the ledger; NULL: it is not there.';
+COMMENT ON COLUMN token_ledger.reconcile_findings.store_tokens IS
+'Its total_tokens in the store; NULL: it is not there.';
+COMMENT ON COLUMN token_ledger.reconcile_findings.ledger_cost IS
+'Its cost_usd in the ledger, 0 where it is NULL or NaN.';
+COMMENT ON COLUMN token_ledger.reconcile_findings.store_cost IS
+'Its cost_usd in the store, 0 where it is NULL or NaN.';
+
 CREATE VIEW token_ledger.accounting AS
 	SELECT a.target, a.ledger, a.retired, a.skipped, a.filtered, a.forwarded,
 		a.in_flight, a.pending, a.dead, a.discarded,
@@ -2398,6 +2674,25 @@ COMMENT ON COLUMN token_ledger.accounting.difference IS
 COMMENT ON COLUMN token_ledger.accounting.vanished IS
 'Events that left the ledger before this target could send them.';
 
+CREATE VIEW token_ledger.identity AS
+	SELECT t.name AS target,
+		g.ledger + r.events - s.vanished - t.skipped - s.filtered
+			- s.forwarded - s.in_flight - s.pending - s.dead - s.discarded
+			AS difference
+	FROM token_ledger.totals s
+		JOIN token_ledger.target t ON t.id = s.target_id
+		CROSS JOIN (
+			SELECT token_ledger.ledger_events() AS ledger OFFSET 0) g
+		CROSS JOIN (
+			SELECT coalesce(sum(events), 0)::bigint AS events
+			FROM token_ledger.retired) r;
+GRANT SELECT ON token_ledger.identity TO pg_monitor;
+COMMENT ON VIEW token_ledger.identity IS
+'The identity of token_ledger.accounting, at a cost that does not grow with the ledger: its events are not counted but taken from token_ledger.tally.';
+COMMENT ON COLUMN token_ledger.identity.target IS 'Name of the target.';
+COMMENT ON COLUMN token_ledger.identity.difference IS
+'0 while the identity holds.';
+
 --------------------------------------------------------------------------
 -- Whose the privileges and the data are
 
@@ -2420,6 +2715,8 @@ SELECT pg_extension_config_dump('token_ledger.lane', '');
 SELECT pg_extension_config_dump('token_ledger.dead_letter', '');
 SELECT pg_extension_config_dump('token_ledger.job', '');
 SELECT pg_extension_config_dump('token_ledger.job_id_seq', '');
+SELECT pg_extension_config_dump('token_ledger.reconcile_hour', '');
+SELECT pg_extension_config_dump('token_ledger.reconcile_event', '');
 SELECT pg_extension_config_dump('token_ledger.left_out', '');
 SELECT pg_extension_config_dump('token_ledger.alembic_version',
 	$$WHERE version_num <> '002'$$);

@@ -30,6 +30,8 @@
  */
 #define MAX_ATTEMPTS	10
 
+#define TALLY_MS		5000	/* between looks whether to count */
+
 typedef struct JobKind
 {
 	const char *name;
@@ -42,10 +44,12 @@ typedef struct JobKind
 static const JobKind kinds[] = {
 	{"migrate", lane_migrate, NULL},
 	{"rollback", lane_migrate, NULL},
-	{"replay", lane_replay, lane_replay_ready}
+	{"replay", lane_replay, lane_replay_ready},
+	{"reconcile", lane_reconcile, lane_reconcile_ready}
 };
 
 static bool may_look(Lane *lane);
+static void tally(Lane *lane);
 static bool is_due(Lane *lane, const QueueJob *job);
 static void attempt(Lane *lane, QueueJob *job);
 static JobResult run_step(Lane *lane, QueueJob *job, JobReport *report);
@@ -63,6 +67,7 @@ lane_job(Lane *lane)
 
 	if (!may_look(lane))
 		return false;
+	tally(lane);
 	lane->jobs_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												guc_poll_interval);
 	if (!queue_find_job(&lane->queue, &job) || !is_due(lane, &job))
@@ -94,6 +99,18 @@ may_look(Lane *lane)
 	pg_atomic_write_u32(&lane->slot->look, 0);
 	pg_memory_barrier();
 	return true;
+}
+
+/* Counts what has been committed, where that has become much. */
+static void
+tally(Lane *lane)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (lane->tally_at > now)
+		return;
+	if (!queue_tally(&lane->queue))
+		lane->tally_at = TimestampTzPlusMilliseconds(now, TALLY_MS);
 }
 
 static bool

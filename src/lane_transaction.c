@@ -86,6 +86,17 @@ lane_begin_reading(void)
 	begin(true);
 }
 
+/* Until its end: a range of time has no index but BRIN. */
+void
+lane_allow_every_plan(void)
+{
+	static const char *const names[] = {"enable_bitmapscan", "enable_seqscan"};
+
+	for (int i = 0; i < lengthof(names); i++)
+		(void) set_config_option(names[i], "on", PGC_SUSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
+}
+
 void
 lane_commit(void)
 {

@@ -21,7 +21,6 @@
 #include "postgres.h"
 
 #include "utils/builtins.h"
-#include "utils/guc.h"
 
 #include "compat.h"
 #include "lane_transaction.h"
@@ -34,7 +33,6 @@ static bool mark_job_range(Queue *queue, int64 job);
 static void our_job(const Queue *queue, const QueueJob *job, QueueArgs *args);
 static TimestampTz bound(int column, TimestampTz if_null);
 static void measure(Queue *queue, const QueueReplay *replay);
-static void allow_every_plan(void);
 static void set_job_range(Queue *queue, LaneRow *row, int64 job,
 						  QueuePosition last, int32 rows);
 static const char *last_refusal(const Settlement *settlement);
@@ -89,7 +87,7 @@ queue_begin_replay(Queue *queue, QueueJob *job, const QueueReplay *replay)
 	Datum		ranges;
 
 	lane_begin();
-	allow_every_plan();
+	lane_allow_every_plan();
 	measure(queue, replay);
 	our_job(queue, job, &args);
 	arg_add(&args, queue_snapshot(1, &isnull));
@@ -232,17 +230,6 @@ measure(Queue *queue, const QueueReplay *replay)
 	arg_add(&args, TimestampTzGetDatum(replay->to));
 	if (queue_run(Q_REPLAY_EXTENT, &args) == 0)
 		elog(ERROR, "the row of target \"%s\" has vanished", queue->target);
-}
-
-/* Until the end of the transaction: a range of time has no index but BRIN. */
-static void
-allow_every_plan(void)
-{
-	static const char *const names[] = {"enable_bitmapscan", "enable_seqscan"};
-
-	for (int i = 0; i < lengthof(names); i++)
-		(void) set_config_option(names[i], "on", PGC_SUSET, PGC_S_SESSION,
-								 GUC_ACTION_LOCAL, true, 0, false);
 }
 
 static void

@@ -26,11 +26,8 @@
 	" AND lane OPERATOR(pg_catalog.=) $3 AND epoch OPERATOR(pg_catalog.=) $4"
 #define OPEN_JOB	"state OPERATOR(pg_catalog.=)" \
 	" ANY (ARRAY['requested', 'running'])"
-#define OUR_LANE	"EXISTS (SELECT FROM token_ledger.lane WHERE target_id" \
-	" OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2" \
-	" AND epoch OPERATOR(pg_catalog.=) $3)"
-#define OUR_JOB		"id OPERATOR(pg_catalog.=) $4" \
-	" AND state OPERATOR(pg_catalog.=) 'running' AND " OUR_LANE
+#define OUR_DATABASE	"system_identifier OPERATOR(pg_catalog.=) $1" \
+	" AND database_oid OPERATOR(pg_catalog.=) $2"
 #define OF_OUR_JOB	"job_id OPERATOR(pg_catalog.=) $4"
 #define RANGE_KEY	"pg_catalog.format('%s %s %s %s', lane, range_from," \
 	" first_xid, first_seq)"
@@ -40,10 +37,6 @@
 	"\"timestamp\" OPERATOR(pg_catalog.>=) " from \
 	" AND (\"timestamp\" OPERATOR(pg_catalog.<) " to \
 	" OR " to " OPERATOR(pg_catalog.=) 'infinity')"
-#define CLAIMED_BY(from, to, xid, seq) \
-	"pg_catalog.pg_visible_in_snapshot(ingest_xid, " to ")" \
-	" AND (pg_catalog.pg_visible_in_snapshot(ingest_xid, " from ")" \
-	" OR (ingest_xid, ingest_seq) OPERATOR(pg_catalog.<=) (" xid ", " seq "))"
 #define NO_DEAD_LETTER(event_id) \
 	"NOT EXISTS (SELECT FROM token_ledger.dead_letter d" \
 	" WHERE d.target_id OPERATOR(pg_catalog.=) $1" \
@@ -426,6 +419,25 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 		" pg_catalog.current_database()))", NULL, NULL, 1, {OIDOID}},
 	[Q_COMPLETE_UNTIL] = {
 	COMPLETE_UNTIL_SQL, NULL, NULL, 2, {INT4OID, TIMESTAMPTZOID}},
+	[Q_READ_TALLY] = {
+		"SELECT window_from, window_to, last_xid, last_seq"
+		" FROM token_ledger.tally WHERE " OUR_DATABASE, NULL, NULL, 2,
+	{INT8OID, OIDOID}},
+	[Q_LOCK_TALLY] = {
+		"SELECT window_from, window_to, last_xid, last_seq"
+		" FROM token_ledger.tally WHERE " OUR_DATABASE
+		" FOR NO KEY UPDATE SKIP LOCKED", NULL, NULL, 2, {INT8OID, OIDOID}},
+	[Q_INSERT_TALLY] = {
+		"INSERT INTO token_ledger.tally (system_identifier, database_oid,"
+		" window_from, window_to, last_xid, last_seq)"
+		" VALUES ($1, $2, $3, $3, '0', -1) ON CONFLICT DO NOTHING",
+	NULL, NULL, 3, {INT8OID, OIDOID, PG_SNAPSHOTOID}},
+	[Q_MOVE_TALLY] = {
+		"UPDATE token_ledger.tally SET window_from = $3, window_to = $4,"
+		" last_xid = $5, last_seq = $6,"
+		" counted = counted OPERATOR(pg_catalog.+) $7 WHERE " OUR_DATABASE,
+		NULL, NULL, 7, {INT8OID, OIDOID, PG_SNAPSHOTOID, PG_SNAPSHOTOID,
+	XID8OID, INT8OID, INT8OID}},
 	[Q_SNAPSHOT] = {
 	"SELECT pg_catalog.pg_current_snapshot()", NULL, NULL, 0, {0}},
 	[Q_COUNT_VISIBLE] = {

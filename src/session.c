@@ -35,6 +35,7 @@ typedef enum Callback
 	CALL_INSPECT,
 	CALL_MIGRATE,
 	CALL_WATERMARK,
+	CALL_AUDIT,
 	CALL_CHECK_HEALTH
 } Callback;
 
@@ -46,6 +47,9 @@ typedef struct Call
 	TlRemote   *remote;
 	const TlMigration *step;
 	int64		until;			/* of CALL_WATERMARK */
+	const AuditRange *range;
+	TlSumCB		emit;
+	void	   *arg;
 } Call;
 
 static TlOutcome call(Session *session, const Call *c, TlVerdict *verdict,
@@ -204,6 +208,16 @@ session_watermark(Session *session, int64 until, TlVerdict *verdict,
 }
 
 TlOutcome
+session_audit(Session *session, const AuditRange *range, TlSumCB emit,
+			  void *arg, TlVerdict *verdict, bool *dropped)
+{
+	Call		c = {.callback = CALL_AUDIT, .range = range, .emit = emit,
+	.arg = arg};
+
+	return call(session, &c, verdict, dropped);
+}
+
+TlOutcome
 session_check_health(Session *session, TlVerdict *verdict)
 {
 	Call		c = {.callback = CALL_CHECK_HEALTH};
@@ -324,6 +338,12 @@ dispatch(Session *session, const Call *c, TlVerdict *verdict)
 			return backend->watermark ?
 				backend->watermark(pub, c->until, verdict) :
 				lacks(verdict, "watermark");
+		case CALL_AUDIT:
+			return backend->audit ?
+				backend->audit(pub, c->range->from, c->range->to,
+							   c->range->by_event, c->emit, c->arg,
+							   verdict) :
+				lacks(verdict, "audit");
 		case CALL_CHECK_HEALTH:
 			return backend->check_health ?
 				backend->check_health(pub, verdict) :

@@ -64,9 +64,12 @@ typedef struct Lane
 
 	/* Jobs; of lane 0. */
 	TimestampTz jobs_at;		/* when to look for one unasked */
+	TimestampTz tally_at;		/* when to look whether events are to be
+								 * counted */
 	int64		job_tried;		/* the last one */
 	TimestampTz job_retry_at;	/* it is not tried before */
 	const TlMigration *job_step;	/* that it has applied last */
+	int32		reconcile_hours;	/* that it looks at at once */
 	bool		claim_first;	/* a job's range is settled: now the cursor's
 								 * has its turn */
 	uint32		remote_changes; /* of lane->shared, as far as taken up */
@@ -136,6 +139,10 @@ extern bool lane_job_wanted(const Lane *lane);
 /* lane_replay.c */
 extern bool lane_replay_ready(Lane *lane, const QueueJob *job);
 extern JobResult lane_replay(Lane *lane, QueueJob *job, JobReport *report);
+
+/* lane_reconcile.c */
+extern bool lane_reconcile_ready(Lane *lane, const QueueJob *job);
+extern JobResult lane_reconcile(Lane *lane, QueueJob *job, JobReport *report);
 
 /* lane_migrate.c */
 extern JobResult lane_migrate(Lane *lane, QueueJob *job, JobReport *report);

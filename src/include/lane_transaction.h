@@ -19,6 +19,7 @@ extern void lane_settings_apply(void);
 /* A transaction with SPI connected.  Not nested. */
 extern void lane_begin(void);
 extern void lane_begin_reading(void);
+extern void lane_allow_every_plan(void);
 extern void lane_commit(void);
 extern void lane_abort(void);
 

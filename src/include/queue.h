@@ -231,6 +231,12 @@ extern bool queue_has_forwarded(Queue *queue);
 /* Highest lane that holds a range or held events, plus one. */
 extern int32 queue_lanes_needed(Queue *queue);
 
+/*
+ * Counts some of the events that have been committed since the last time, if
+ * they are many; false: they are few, and nothing was written.
+ */
+extern bool queue_tally(Queue *queue);
+
 /* A request to lane 0 besides forwarding: token_ledger.job. */
 typedef struct QueueJob
 {

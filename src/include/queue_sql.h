@@ -58,6 +58,10 @@ typedef enum QueueStatement
 	Q_DELETE_EXPIRED,
 	Q_OPEN_SINCE,
 	Q_COMPLETE_UNTIL,
+	Q_READ_TALLY,
+	Q_LOCK_TALLY,
+	Q_INSERT_TALLY,
+	Q_MOVE_TALLY,
 	Q_SNAPSHOT,
 	Q_COUNT_VISIBLE,
 	Q_NSTATEMENTS
@@ -75,6 +79,19 @@ typedef enum QueueStatement
 	" WHERE l.target_id OPERATOR(pg_catalog.=) t.id))" \
 	" FROM token_ledger.target t WHERE t.id OPERATOR(pg_catalog.=) $1" \
 	" AND t.from_until IS NOT NULL"
+
+/* Of $1 target, $2 lane, $3 epoch, and $4 job. */
+#define OUR_LANE	"EXISTS (SELECT FROM token_ledger.lane WHERE target_id" \
+	" OPERATOR(pg_catalog.=) $1 AND lane OPERATOR(pg_catalog.=) $2" \
+	" AND epoch OPERATOR(pg_catalog.=) $3)"
+#define OUR_JOB		"id OPERATOR(pg_catalog.=) $4" \
+	" AND state OPERATOR(pg_catalog.=) 'running' AND " OUR_LANE
+
+/* Was the event claimed when the cursor stood there? */
+#define CLAIMED_BY(from, to, xid, seq) \
+	"pg_catalog.pg_visible_in_snapshot(ingest_xid, " to ")" \
+	" AND (pg_catalog.pg_visible_in_snapshot(ingest_xid, " from ")" \
+	" OR (ingest_xid, ingest_seq) OPERATOR(pg_catalog.<=) (" xid ", " seq "))"
 
 typedef struct QueueArgs
 {

@@ -32,6 +32,13 @@ typedef struct Attempt
 	Session    *session;		/* of the callback that runs */
 } Attempt;
 
+typedef struct AuditRange
+{
+	int64		from;			/* as TL_TIMESTAMP */
+	int64		to;
+	bool		by_event;
+} AuditRange;
+
 /* NULL: verdict says why. */
 extern Session *session_open(const Target *target, TlRole role, Queue *queue,
 							 TlVerdict *verdict);
@@ -54,6 +61,9 @@ extern TlOutcome session_migrate(Session *session, const TlMigration *step,
 								 bool up, TlVerdict *verdict, bool *dropped);
 extern TlOutcome session_watermark(Session *session, int64 until,
 								   TlVerdict *verdict, bool *dropped);
+extern TlOutcome session_audit(Session *session, const AuditRange *range,
+							   TlSumCB emit, void *arg, TlVerdict *verdict,
+							   bool *dropped);
 extern TlOutcome session_check_health(Session *session, TlVerdict *verdict);
 
 /* Text for people and for the target's row. */
