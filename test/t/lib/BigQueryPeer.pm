@@ -77,7 +77,8 @@ sub bigquery_poison { return $POISON }
 
 =item BigQueryPeer->new(%params)
 
-A running peer of project "p" and dataset "d".  service_key: file; require_token,
+A running peer of project "p" and dataset "d".  dir: of its data (default: a new
+one that ends with the object).  service_key: file; require_token,
 token_seconds; tls_cert, tls_key: files.  start => 0: not started yet.
 
 =cut
@@ -90,8 +91,11 @@ sub new
 	my $self = bless {%params}, $class;
 
 	die "$hindrance\n" if $hindrance;
-	$self->{own_dir} = File::Temp->newdir('bigquery_XXXX', TMPDIR => 1);
-	$self->{dir} = $self->{own_dir}->dirname;
+	unless (defined $self->{dir})
+	{
+		$self->{own_dir} = File::Temp->newdir('bigquery_XXXX', TMPDIR => 1);
+		$self->{dir} = $self->{own_dir}->dirname;
+	}
 	$self->{port} = $self->{grpc_port} = 0;
 	$self->start if $start;
 	return $self;
