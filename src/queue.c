@@ -207,9 +207,28 @@ queue_save_state(Queue *queue, const void *state, Size len)
 	return true;
 }
 
+/* Of a callback that is over: does its batch's outcome acknowledge it? */
+void
+queue_keep_state(Queue *queue, bool keep)
+{
+	bytea	   *state = queue->call_state;
+
+	queue->call_state = NULL;
+	if (state == NULL)
+		return;
+	if (!keep)
+	{
+		pfree(state);
+		return;
+	}
+	queue_forget_state(queue);
+	queue->new_state = state;
+}
+
 void
 queue_forget_state(Queue *queue)
 {
+	queue_keep_state(queue, false);
 	if (queue->new_state != NULL)
 		pfree(queue->new_state);
 	queue->new_state = NULL;

@@ -162,8 +162,13 @@ session_send(Session *session, Attempt *attempt, TlVerdict *verdict,
 			 bool *dropped)
 {
 	Call		c = {.callback = CALL_SEND, .attempt = attempt};
+	Queue	   *queue = session->queue;
+	TlOutcome	outcome = call(session, &c, verdict, dropped);
 
-	return call(session, &c, verdict, dropped);
+	/* NB: the session may be gone. */
+	if (queue != NULL)
+		queue_keep_state(queue, outcome == TL_OK);
+	return outcome;
 }
 
 TlOutcome
@@ -577,7 +582,9 @@ core_state(TlSession *session, Size *len, bool *suspect)
 	*suspect = false;
 	if (self->queue == NULL)
 		return NULL;
-	state = self->queue->new_state;
+	state = self->queue->call_state;
+	if (state == NULL)
+		state = self->queue->new_state;
 	if (state == NULL)
 	{
 		state = self->queue->row.state;
@@ -601,8 +608,8 @@ core_set_state(TlSession *session, const void *data, Size len)
 	old = MemoryContextSwitchTo(queue->mcxt);
 	state = lane_bytea(data, len);
 	MemoryContextSwitchTo(old);
-	queue_forget_state(queue);
-	queue->new_state = state;
+	queue_keep_state(queue, false);
+	queue->call_state = state;
 }
 
 static bool

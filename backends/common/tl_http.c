@@ -73,6 +73,7 @@ struct TlHttp
 	CURLM	   *multi;
 	CURL	   *easy;
 	bool		fd_reserved;
+	bool		http2;
 
 	/* What libcurl waits for. */
 	Socket		sockets[MAX_SOCKETS];
@@ -97,11 +98,15 @@ static const char *create_handles(TlHttp *http,
 								  const TlHttpSettings *settings);
 static const char *set_up_multi(TlHttp *http);
 static const char *set_up_easy(TlHttp *http, const TlHttpSettings *settings);
+static const char *set_up_version(CURL *easy,
+								  const TlHttpSettings *settings);
 static const char *set_up_tls(CURL *easy, const TlHttpSettings *settings);
 static const char *restrict_protocols(CURL *easy);
 static const char *set_up_request(TlHttp *http,
 								  const TlHttpRequest *request);
-static bool add_headers(TlHttp *http, const char *const *headers);
+static const char *choose_version(CURL *easy, const char *url);
+static bool add_headers(TlHttp *http, const TlHttpRequest *request);
+static bool add_header(TlHttp *http, const char *header);
 static void release(void *arg);
 static TlHttpEnd drive(TlHttp *http, const TlHttpRequest *request);
 static bool act(TlHttp *http, curl_socket_t fd, int events, bool *done);
@@ -152,6 +157,7 @@ tl_http_create(const TlCore *core, TlSession *session,
 	http->core = core;
 	http->session = session;
 	http->timer_at = -1;
+	http->http2 = settings->http2;
 	http->reply_headers.limit = MAX_HEADERS;
 	http->reset.func = release;
 	http->reset.arg = http;
@@ -208,7 +214,6 @@ set_up_easy(TlHttp *http, const TlHttpSettings *settings)
 	SETOPT(easy, CURLOPT_ERRORBUFFER, http->error);
 	SETOPT(easy, CURLOPT_FOLLOWLOCATION, 0L);
 	SETOPT(easy, CURLOPT_PROXY, "");
-	SETOPT(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
 	SETOPT(easy, CURLOPT_TCP_KEEPALIVE, 1L);
 	SETOPT(easy, CURLOPT_BUFFERSIZE, 131072L);
 	SETOPT(easy, CURLOPT_UPLOAD_BUFFERSIZE, 262144L);
@@ -225,7 +230,17 @@ set_up_easy(TlHttp *http, const TlHttpSettings *settings)
 	SETOPT(easy, CURLOPT_HEADERFUNCTION, on_header);
 	SETOPT(easy, CURLOPT_HEADERDATA, http);
 	error = restrict_protocols(easy);
+	if (error == NULL)
+		error = set_up_version(easy, settings);
 	return error ? error : set_up_tls(easy, settings);
+}
+
+static const char *
+set_up_version(CURL *easy, const TlHttpSettings *settings)
+{
+	if (!settings->http2)
+		SETOPT(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
+	return NULL;
 }
 
 static const char *
@@ -328,11 +343,19 @@ set_up_request(TlHttp *http, const TlHttpRequest *request)
 	CURL	   *easy = http->easy;
 	int64		left = request->deadline - tl_http_now_ms();
 
-	if (!add_headers(http, request->headers))
+	if (!add_headers(http, request))
 		return "libcurl is out of memory";
 	SETOPT(easy, CURLOPT_URL, request->url);
 	SETOPT(easy, CURLOPT_HTTPHEADER, http->headers);
 	SETOPT(easy, CURLOPT_TIMEOUT_MS, (long) Max(left, 1));
+	SETOPT(easy, CURLOPT_CUSTOMREQUEST, request->method);
+	if (http->http2)
+	{
+		const char *error = choose_version(easy, request->url);
+
+		if (error != NULL)
+			return error;
+	}
 	if (request->body == NULL)
 	{
 		SETOPT(easy, CURLOPT_HTTPGET, 1L);
@@ -346,28 +369,53 @@ set_up_request(TlHttp *http, const TlHttpRequest *request)
 }
 
 /*
+ * In clear text a connection is used once: libcurl before 8.5 fails with
+ * CURLE_HTTP2 when it uses one again that began by prior knowledge.
+ */
+static const char *
+choose_version(CURL *easy, const char *url)
+{
+	bool		tls = strncmp(url, "https:", 6) == 0;
+
+	SETOPT(easy, CURLOPT_HTTP_VERSION, (long)
+		   (tls ? CURL_HTTP_VERSION_2TLS :
+			CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE));
+	SETOPT(easy, CURLOPT_FRESH_CONNECT, tls ? 0L : 1L);
+	SETOPT(easy, CURLOPT_FORBID_REUSE, tls ? 0L : 1L);
+	return NULL;
+}
+
+/*
  * libcurl would wait a second for leave to send a body (Expect), and call it
  * a form (Content-Type).
  */
 static bool
-add_headers(TlHttp *http, const char *const *headers)
+add_headers(TlHttp *http, const TlHttpRequest *request)
 {
-	static const char *const always[] = {
-		"Expect:", "Content-Type: application/octet-stream", NULL
-	};
-	const char *const *lists[] = {always, headers};
+	const char *type = request->content_type;
 
 	curl_slist_free_all(http->headers);
 	http->headers = NULL;
-	for (int i = 0; i < lengthof(lists); i++)
-		for (const char *const *h = lists[i]; h != NULL && *h != NULL; h++)
-		{
-			struct curl_slist *longer = curl_slist_append(http->headers, *h);
+	if (!add_header(http, "Expect:") ||
+		!add_header(http, psprintf("Content-Type: %s", type ? type :
+								   "application/octet-stream")))
+		return false;
+	if (request->headers == NULL)
+		return true;
+	for (const char *const *h = request->headers; *h != NULL; h++)
+		if (!add_header(http, *h))
+			return false;
+	return true;
+}
 
-			if (longer == NULL)
-				return false;
-			http->headers = longer;
-		}
+static bool
+add_header(TlHttp *http, const char *header)
+{
+	struct curl_slist *longer = curl_slist_append(http->headers, header);
+
+	if (longer == NULL)
+		return false;
+	http->headers = longer;
 	return true;
 }
 

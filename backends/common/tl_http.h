@@ -20,6 +20,8 @@ typedef struct TlHttpSettings	/* strings outlive the TlHttp */
 	const char *ca_file;		/* NULL: libcurl's own */
 	const char *cert_file;		/* the client's; NULL: none */
 	const char *key_file;
+	bool		http2;			/* gRPC needs it: negotiated in TLS, taken for
+								 * granted in clear text */
 } TlHttpSettings;
 
 /*
@@ -32,8 +34,10 @@ typedef Size (*TlHttpConsumeCB) (void *arg, const char *data, Size len);
 typedef struct TlHttpRequest
 {
 	const char *url;
+	const char *method;			/* NULL: GET without a body, else POST */
+	const char *content_type;	/* NULL: application/octet-stream */
 	const char *const *headers; /* "Name: value"; ends with NULL */
-	const char *body;			/* NULL: GET, else POST */
+	const char *body;			/* NULL: none */
 	Size		body_len;
 	Size		max_reply;		/* bytes of the answer's body held at once */
 	int64		deadline;		/* of tl_http_now_ms() */
@@ -81,7 +85,7 @@ extern TlHttp *tl_http_create(const TlCore *core, TlSession *session,
 extern void tl_http_perform(TlHttp *http, const TlHttpRequest *request,
 							TlHttpReply *reply);
 
-/* The value of a header of the last answer; false: it had none. */
+/* The value of a header, or of a trailer, of the last answer; false: none. */
 extern bool tl_http_header(const TlHttp *http, const char *name,
 						   StringInfo value);
 

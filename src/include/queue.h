@@ -83,6 +83,8 @@ typedef struct Queue			/* one lane's view of one target */
 	LaneRow		row;			/* lives in row_mcxt */
 	MemoryContext row_mcxt;
 	MemoryContext spare_mcxt;
+	bytea	   *call_state;		/* what the callback that runs has set: it is
+								 * forgotten unless the outcome is TL_OK */
 	bytea	   *new_state;		/* the backend's, durable with the next
 								 * settlement; outlives its session */
 	bool		paused;			/* no claims */
@@ -187,6 +189,9 @@ extern bool queue_begin_part(Queue *queue, const QueuePart *part);
 
 /* Makes the backend's state durable; false: the lane was lost. */
 extern bool queue_save_state(Queue *queue, const void *state, Size len);
+
+/* A send is over: what it has set is its batch's, or nobody's. */
+extern void queue_keep_state(Queue *queue, bool keep);
 
 /* Drops what set_state left, once it is durable. */
 extern void queue_forget_state(Queue *queue);

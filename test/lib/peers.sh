@@ -15,6 +15,8 @@
 #
 #	provide_clickhouse	TOKENLEDGER_CHDB_PYTHON, a Python with ClickHouse's
 #						engine
+#	provide_bigquery	TOKENLEDGER_BIGQUERY_PEER, the double of BigQuery in
+#						test/peers/bigquery
 #	provide_toxiproxy	TOKENLEDGER_TOXIPROXY, the proxy that cuts connections
 #	provide_python_client
 #						TOKENLEDGER_CLIENT_PYTHON, a Python with the client of the
@@ -23,6 +25,7 @@
 CHDB_VERSION=4.4.0
 CHDB_CORE_VERSION=26.9.0
 TOXIPROXY_VERSION=2.12.0
+BIGQUERY_PEER=$(dirname "${BASH_SOURCE[0]}")/../peers/bigquery
 PYTHON_CLIENT=$(dirname "${BASH_SOURCE[0]}")/../peers/python_client
 
 peer_cache()
@@ -139,6 +142,33 @@ install_python_client()
 	install_python "$1" -r "$PYTHON_CLIENT/requirements.txt"
 }
 
+# BigQuery: the double is of this tree, built with modules of others; other
+# sources are another peer.  Google's own client, which shows that the double is
+# one, is built into a program of tests beside it.
+
+provide_bigquery()
+{
+	local path
+
+	export TOKENLEDGER_BIGQUERY_PEER='' TOKENLEDGER_BIGQUERY_PEER_MISSING=''
+	BIGQUERY_PEER=$(cd "$BIGQUERY_PEER" && pwd)
+	if path=$(install_peer "bigquery-$(cat "$BIGQUERY_PEER"/*.go \
+		"$BIGQUERY_PEER/go.mod" | cksum | tr ' ' -)" install_bigquery) &&
+		[ -x "$path/peer" ]; then
+		TOKENLEDGER_BIGQUERY_PEER=$path/peer
+		return 0
+	fi
+	TOKENLEDGER_BIGQUERY_PEER_MISSING="the double of BigQuery is not in $(peer_cache)"
+	return 1
+}
+
+install_bigquery()
+{
+	need_go && cp "$BIGQUERY_PEER"/*.go "$BIGQUERY_PEER"/go.* "$1" &&
+		cd "$1" && nice_go build -ldflags='-s -w' -o peer . &&
+		nice_go test -c -ldflags='-s -w' -o peer.test .
+}
+
 # toxiproxy: built from its sources.
 
 provide_toxiproxy()
@@ -157,14 +187,24 @@ provide_toxiproxy()
 
 install_toxiproxy()
 {
+	need_go && cd "$1" && GOBIN=$1 nice_go install \
+		"github.com/Shopify/toxiproxy/v2/cmd/server@v$TOXIPROXY_VERSION"
+}
+
+need_go()
+{
+	have_go || { package_has_go && provide optional golang-go have_go; } ||
+		{ echo "no Go from 1.21 on"; return 1; }
+}
+
+# What it fetches and compiles stays in the cache.
+nice_go()
+{
 	local cache
 
 	cache=$(peer_cache)
-	have_go || { package_has_go && provide optional golang-go have_go; } ||
-		{ echo "no Go from 1.21 on"; return 1; }
-	cd "$1" && env GOBIN="$1" GOPATH="$cache/go" GOCACHE="$cache/go-build" \
-		GOFLAGS=-modcacherw CGO_ENABLED=0 go install \
-		"github.com/Shopify/toxiproxy/v2/cmd/server@v$TOXIPROXY_VERSION"
+	env GOPATH="$cache/go" GOCACHE="$cache/go-build" GOFLAGS=-modcacherw \
+		CGO_ENABLED=0 nice go "$@"
 }
 
 # From 1.21 on, Go gets the version that a module asks for by itself.

@@ -145,6 +145,9 @@ provide_backends()
 	provide optional libjson-c-dev has_header json-c/json.h
 	provide optional libzstd-dev has_header zstd.h
 	provide optional liblz4-dev has_header lz4frame.h
+	provide optional libssl-dev has_header openssl/evp.h
+	provide optional libprotobuf-c-dev has_header protobuf-c/protobuf-c.h
+	provide optional protobuf-c-compiler have protoc-c
 	return 0
 }
 

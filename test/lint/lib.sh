@@ -49,6 +49,7 @@ list_files()
 		find . -type f -not -path './.git/*' -not -path '*/results/*' \
 			-not -path '*/tmp_check/*' -not -path '*/build/*' \
 			-not -name '*.o' -not -name '*.so' -not -name '*.bc' \
+			-not -name '*.pb-c.[ch]' \
 			-not -name 'regression.*' | sed 's,^\./,,' | sort
 	fi
 }

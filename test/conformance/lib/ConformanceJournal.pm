@@ -330,9 +330,9 @@ sub _note
 	return;
 }
 
-# A saved state is there at once, a set one as soon as its batch is settled:
-# seen by its own process before, by a successor only if it was acknowledged.
-# Whether it outlives a call that throws is not said.
+# A saved state is there at once, a set one as soon as its batch is
+# acknowledged, and otherwise never: its own process sees the one from before,
+# as a successor does.  Whether it outlives a call that throws is not said.
 sub _check_state
 {
 	my ($state, $lane, $line) = @_;
@@ -341,7 +341,7 @@ sub _check_state
 	my @allowed = @{ $lane->{allowed} };
 
 	@allowed = ($set)
-	  if defined $set && !$lane->{taken_over} && $outcome ne 'none';
+	  if defined $set && !$lane->{taken_over} && $outcome eq 'ok';
 	push @allowed, $set
 	  if defined $set && $outcome eq ($lane->{taken_over} ? 'ok' : 'none');
 	_violation($state, $line,
@@ -349,11 +349,6 @@ sub _check_state
 	  if !grep { $_ eq $line->{state} } @allowed;
 	$lane->{allowed} = [ $line->{state} ]
 	  if $lane->{taken_over} || $outcome eq 'ok';
-	$lane->{set} = $set
-	  if defined $set
-	  && !$lane->{taken_over}
-	  && $outcome ne 'ok'
-	  && $line->{state} eq $set;
 	return;
 }
 

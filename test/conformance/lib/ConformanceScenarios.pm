@@ -42,9 +42,10 @@ sub conformance_scenarios
 {
 	my ($store, $variant) = @_;
 	my @scenarios = (
-		_plain(), _uncertain(), _refusals($store), _errors($store), _states(),
+		_plain(), _uncertain(), _refusals($store), _errors($store),
 		_take_over($store));
 
+	push @scenarios, _states() if !$store->{own_state};
 	push @scenarios, _resolving()
 	  if $store->{resolve} && $variant->{guarantee} eq 'per_attempt';
 	push @scenarios, _remote() if $store->{inspect};
@@ -145,7 +146,8 @@ sub _states
 				'send 4 save_exit',
 				'send 5 exit',
 				'send 6 throw',
-				'send 7 save'
+				'send 7 save',
+				'send 9 unknown_after'
 			],
 			options => { faulty_state => 'on' },
 		},

@@ -31,6 +31,7 @@ static void inner_mark_landed(TlBatch *batch, int32 row);
 static void inner_mark_refused(TlBatch *batch, int32 row, const char *reason);
 static TlWake inner_wait(TlSession *session, TlWaitFd *fds, int nfds,
 						 long timeout_ms);
+static void inner_set_state(TlSession *session, const void *data, Size len);
 static TlColumn copy_column(const TlColumn *column, const int32 *rows,
 							int32 nrows);
 static void copy_validity(TlColumn *copy, const TlColumn *column,
@@ -46,6 +47,7 @@ landing_core(void)
 	core.mark_landed = inner_mark_landed;
 	core.mark_refused = inner_mark_refused;
 	core.wait = inner_wait;
+	core.set_state = inner_set_state;
 	return core;
 }
 
@@ -188,6 +190,14 @@ inner_wait(TlSession *session, TlWaitFd *fds, int nfds, long timeout_ms)
 	if (meddling.stall)
 		return faulty_core->wait(session, NULL, 0, timeout_ms);
 	return faulty_core->wait(session, fds, nfds, timeout_ms);
+}
+
+/* What arrives late is acknowledged to nobody. */
+static void
+inner_set_state(TlSession *session, const void *data, Size len)
+{
+	if (cut.batch == NULL || cut.outer != NULL)
+		faulty_core->set_state(session, data, len);
 }
 
 static TlColumn

@@ -1,0 +1,278 @@
+# Backend bigquery when things go wrong, with the strict double: what each error
+# makes of a batch, lost answers, a peer that is killed and lanes that are killed
+# between the append and its settlement.  Nothing is lost and nothing doubled.
+#
+# Each case is a target with a table of its own, so that what the peer did for it
+# can be told from its journal.
+use strict;
+use warnings FATAL => 'all';
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use BigQueryPeer;
+use TokenLedger;
+
+plan skip_all => bigquery_hindrance() if bigquery_hindrance();
+
+my $PATIENCE = $PostgreSQL::Test::Utils::timeout_default;
+my $peer = BigQueryPeer->new;
+my $node = ledger_node('bigquery_faults', conf => <<'EOC');
+tokenledger.flush_interval = 20ms
+tokenledger.poll_interval = 300ms
+tokenledger.retry_min = 20ms
+tokenledger.retry_max = 500ms
+tokenledger.timeout = 30s
+restart_after_crash = on
+EOC
+my $next = 1;
+my $case = 0;
+
+sub insert_some
+{
+	my ($n) = @_;
+
+	insert_events($node, 'app', $n, first => $next,
+		set => { cost_usd => 'i * 0.00000125' });
+	$next += $n;
+	return;
+}
+
+# The calls that were made for a table since entry number $since.
+sub calls
+{
+	my ($table, $since) = @_;
+	my @all = $peer->journal;
+
+	return map { $_->{call} . ($_->{fault} ? '!' : '') }
+	  grep { ($_->{stream} // $_->{parent} // join ' ', @{ $_->{streams} // [] })
+		  =~ /\b$table\b/ || $_->{call} =~ /^(?:query|insertAll)$/ }
+	  @all[ $since .. $#all ];
+}
+
+# One target for each case, one after the other; each has a batch before its
+# fault.
+sub wave
+{
+	my ($what, @cases) = @_;
+	my @names;
+
+	foreach my $c (@cases)
+	{
+		$c->{table} = 'case_' . ++$case;
+		push @names, "$c->{table}="
+		  . $peer->url(table => $c->{table}, mode => $c->{mode} // 'committed');
+	}
+	$peer->clear_faults;
+	insert_some(10);
+	foreach my $c (@cases)
+	{
+		my ($entry) = grep { /^$c->{table}=/ } @names;
+		my $since;
+		my $calls;
+
+		set_targets($node, $entry);
+		caught_up_ok($node, 'app', $c->{table}, name => "$c->{name}: begins");
+		$since = () = $peer->journal;
+		$peer->fault(%$_) foreach @{ $c->{faults} };
+		insert_some(10);
+		bigquery_forwarded_ok($node, 'app', $c->{table}, $peer,
+			table => $c->{table},
+			where => 'true',
+			name => "$what: $c->{name}: each event once");
+		is(join(' ', map { $_->{met} } $peer->faults),
+			join(' ', map { 1 } @{ $c->{faults} }),
+			"$c->{name}: it happened");
+		$calls = join ' ', calls($c->{table}, $since);
+		is($calls, $c->{calls}, "$c->{name}: what was asked")
+		  if defined $c->{calls};
+		$peer->clear_faults;
+	}
+	return;
+}
+
+sub lost
+{
+	my ($call, $action) = @_;
+
+	return { call => $call, point => 'after', action => $action,
+		code => 14, status => 503, reason => 'backendError' };
+}
+
+sub before
+{
+	my ($call, %how) = @_;
+
+	return { call => $call, point => 'before', %how };
+}
+
+wave(
+	'committed',
+	{
+		name => 'the answer is lost',
+		faults => [ lost('append', 'status') ],
+		calls => 'append finalize'
+	},
+	{
+		name => 'the connection breaks after it',
+		faults => [ lost('append', 'drop') ],
+		calls => 'append finalize'
+	},
+	{
+		name => 'the connection breaks before it',
+		faults => [ before('append', action => 'drop') ],
+		calls => 'append! finalize create append'
+	},
+	{
+		name => 'the answer is lost, and the next',
+		faults => [ lost('append', 'drop'), lost('finalize', 'status') ],
+		calls => 'append finalize finalize'
+	},
+	{
+		name => 'an offset that is taken',
+		faults => [ before('append', action => 'in_band', code => 6, storage => 8) ],
+		calls => 'append! finalize query create append'
+	},
+	{
+		name => 'an offset beyond the end',
+		faults => [ before('append', action => 'in_band', code => 11, storage => 9) ],
+		calls => 'append! create append'
+	},
+	{
+		name => 'a stream that is finalized',
+		faults => [ before('append', action => 'in_band', code => 3, storage => 6) ],
+		calls => 'append! create append'
+	},
+	{
+		name => 'a stream that has expired',
+		faults => [ before('append', action => 'status', code => 5, storage => 3) ],
+		calls => 'append! create append'
+	},
+	{
+		name => 'not allowed, for once',
+		faults => [ before('append', action => 'status', code => 7) ],
+		calls => 'append! append'
+	},
+	{
+		name => 'too much',
+		faults => [ before('append', action => 'in_band', code => 8) ],
+		calls => 'append! finalize create append'
+	},
+	{
+		name => 'the answer is lost, and the stream with it',
+		faults => [
+			lost('append', 'status'),
+			before('finalize', action => 'status', code => 5, storage => 3)
+		],
+		calls => 'append finalize! query'
+	});
+wave(
+	'pending',
+	{
+		name => 'the append is lost on its way',
+		mode => 'pending',
+		faults => [ before('append', action => 'drop') ],
+		calls => 'create append! finalize create append finalize commit'
+	},
+	{
+		name => 'the answer to the append is lost',
+		mode => 'pending',
+		faults => [ lost('append', 'drop') ],
+		calls => 'create append finalize commit'
+	},
+	{
+		name => 'the answer to the commit is lost',
+		mode => 'pending',
+		faults => [ lost('commit', 'drop') ],
+		calls => 'create append finalize commit finalize commit'
+	},
+	{
+		name => 'the commit is refused, for once',
+		mode => 'pending',
+		faults => [ before('commit', action => 'status', code => 14) ],
+		calls => 'create append finalize commit! finalize commit'
+	});
+wave(
+	'default',
+	{
+		name => 'the answer is lost',
+		mode => 'default',
+		faults => [ lost('append', 'drop') ],
+		calls => 'append query'
+	},
+	{
+		name => 'it is lost on its way',
+		mode => 'default',
+		faults => [ before('append', action => 'drop') ],
+		calls => 'append! query append'
+	});
+wave(
+	'insertall',
+	{
+		name => 'the answer is lost',
+		mode => 'insertall',
+		faults => [ lost('insertAll', 'http') ],
+		calls => 'insertAll query'
+	},
+	{
+		name => 'too often',
+		mode => 'insertall',
+		faults => [
+			before('insertAll', action => 'http', status => 403,
+				reason => 'rateLimitExceeded')
+		],
+		calls => 'insertAll insertAll'
+	});
+
+# The lane's process is killed between the append and its settlement, which
+# takes the whole server down; the peer holds the answer back until then.
+foreach my $mode (qw(committed pending default insertall))
+{
+	my $table = "killed_$mode";
+	my $call = { pending => 'commit', insertall => 'insertAll' }->{$mode}
+	  // 'append';
+
+	set_targets($node, "$table=" . $peer->url(table => $table, mode => $mode));
+	caught_up_ok($node, 'app', $table, name => "$mode: before the kills");
+	foreach my $point (qw(before after))
+	{
+		my $pid;
+
+		$peer->fault(call => $call, point => $point, action => 'hang');
+		insert_some(25);
+		ok($peer->await($PATIENCE,
+				sub { scalar grep { $_->{hanging} } $peer->faults }),
+			"$mode: the lane waits for the answer");
+		$pid = (lane_pids($node, 'app', $table))[0];
+		kill 'KILL', $pid;
+		ok($peer->await($PATIENCE, sub { !kill 0, $pid }), "$mode: lane $pid is killed");
+		$peer->clear_faults;
+		ok($peer->await($PATIENCE,
+				sub { psql_output($node, 'app', 'SELECT 1') eq '1' }),
+			"$mode: the server is up again");
+		bigquery_forwarded_ok($node, 'app', $table, $peer,
+			table => $table,
+			where => 'true',
+			name => "$mode: killed $point the call was carried out: each event once");
+	}
+}
+
+# The store itself is killed.
+set_targets($node, 'down=' . $peer->url(table => 'down', lanes => 2, batch_rows => 20));
+insert_some(200);
+foreach my $point (qw(before after))
+{
+	$peer->fault(call => 'append', point => $point, action => 'kill', nth => 3);
+	insert_some(200);
+	ok($peer->await_end($PATIENCE), "the peer dies $point an append");
+	$peer->start;
+}
+bigquery_forwarded_ok($node, 'app', 'down', $peer,
+	table => 'down',
+	where => 'true',
+	name => 'a store that is killed and comes back has each event once');
+identity_ok($node, 'app', 'the identity holds at the end');
+is($node->safe_psql('app', 'SELECT count(*) FROM token_ledger.dead_letter'),
+	'0', 'no event was set aside');
+done_testing();
