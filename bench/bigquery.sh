@@ -66,6 +66,7 @@ bench_bigquery()
 	filled
 	for ((i = 0; i < ROUNDS; i++)); do
 		ours+=("$(bigquery_drain 1 batch_rows=10000)") || exit
+		SERIAL=$((SERIAL + 1))	# as the function did in its subshell
 		google+=("$("$TOKENLEDGER_BIGQUERY_PEER" bench-client \
 			--grpc "127.0.0.1:$BIGQUERY_GRPC" --rows "$ROWS" \
 			--table "projects/p/datasets/d/tables/t$SERIAL")") || exit 1
