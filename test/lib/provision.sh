@@ -145,6 +145,7 @@ provide_backends()
 	provide optional libjson-c-dev has_header json-c/json.h
 	provide optional libzstd-dev has_header zstd.h
 	provide optional liblz4-dev has_header lz4frame.h
+	provide optional librdkafka-dev has_header librdkafka/rdkafka.h
 	return 0
 }
 
