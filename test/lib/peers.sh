@@ -17,6 +17,8 @@
 #						engine
 #	provide_bigquery	TOKENLEDGER_BIGQUERY_PEER, the double of BigQuery in
 #						test/peers/bigquery
+#	provide_kafka		TOKENLEDGER_KAFKA, the libraries of Apache Kafka's broker;
+#						needs java and kcat besides
 #	provide_toxiproxy	TOKENLEDGER_TOXIPROXY, the proxy that cuts connections
 #	provide_python_client
 #						TOKENLEDGER_CLIENT_PYTHON, a Python with the client of the
@@ -26,6 +28,8 @@ CHDB_VERSION=4.4.0
 CHDB_CORE_VERSION=26.9.0
 TOXIPROXY_VERSION=2.12.0
 BIGQUERY_PEER=$(dirname "${BASH_SOURCE[0]}")/../peers/bigquery
+KAFKA_VERSION=4.4.0
+KAFKA_PEER=$(dirname "${BASH_SOURCE[0]}")/../peers/kafka
 PYTHON_CLIENT=$(dirname "${BASH_SOURCE[0]}")/../peers/python_client
 
 peer_cache()
@@ -167,6 +171,38 @@ install_bigquery()
 	need_go && cp "$BIGQUERY_PEER"/*.go "$BIGQUERY_PEER"/go.* "$1" &&
 		cd "$1" && nice_go build -ldflags='-s -w' -o peer . &&
 		nice_go test -c -ldflags='-s -w' -o peer.test .
+}
+
+# Kafka: the broker's libraries, from Maven Central; pom.xml names the version.
+# What reads its topics is kcat, which shares nothing with it but the protocol.
+
+provide_kafka()
+{
+	local path
+
+	export TOKENLEDGER_KAFKA='' TOKENLEDGER_KAFKA_MISSING=''
+	provide optional kcat have kcat
+	provide optional default-jre-headless have java
+	if ! have kcat || ! have java; then
+		TOKENLEDGER_KAFKA_MISSING="no kcat, or no java"
+		return 1
+	fi
+	if path=$(install_peer "kafka-$KAFKA_VERSION" install_kafka); then
+		TOKENLEDGER_KAFKA=$path/libs
+		return 0
+	fi
+	TOKENLEDGER_KAFKA_MISSING="Apache Kafka $KAFKA_VERSION is not in $(peer_cache)"
+	return 1
+}
+
+# Maven's own cache would be a second copy.
+install_kafka()
+{
+	have mvn || provide optional maven have mvn || return 1
+	mvn -q -B -f "$KAFKA_PEER/pom.xml" "-Dmaven.repo.local=$1/repository" \
+		dependency:copy-dependencies "-DoutputDirectory=$1/libs" &&
+		rm -rf "$1/repository" &&
+		compgen -G "$1/libs/kafka_*-$KAFKA_VERSION.jar" >/dev/null
 }
 
 # toxiproxy: built from its sources.

@@ -148,6 +148,7 @@ provide_backends()
 	provide optional libssl-dev has_header openssl/evp.h
 	provide optional libprotobuf-c-dev has_header protobuf-c/protobuf-c.h
 	provide optional protobuf-c-compiler have protoc-c
+	provide optional librdkafka-dev has_header librdkafka/rdkafka.h
 	return 0
 }
 

@@ -1,0 +1,602 @@
+/*-------------------------------------------------------------------------
+ *
+ * client.c
+ *	  librdkafka's handle in a process of the server's, and its events.
+ *
+ * Invariants:
+ *
+ *	- The handle is created in the process that uses it, which never forks,
+ *	  with all signals blocked: its threads inherit the mask, so no handler of
+ *	  the server's ever runs on one of them.
+ *	- There are no callbacks but two that are pure (partitions, and a log that
+ *	  is dropped): reports and errors are events in a queue that we read.
+ *	  librdkafka writes a byte into a pipe when the queue is no longer empty,
+ *	  and core->wait waits for that pipe and the process's latch.
+ *	- The handle hangs on a reset callback of session->mcxt which is
+ *	  registered before it exists.  Destroying it is given a limited time;
+ *	  what takes longer ends on its own (call.c).
+ *	- What a batch leaves behind, reports that nobody waited for included,
+ *	  goes with the handle: after an uncertain outcome it is dropped.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "storage/fd.h"
+#include "storage/latch.h"
+#include "tlkf.h"
+
+#define DESTROY_MS		2000
+#define TOKEN_MS		300000	/* for so long a token is used */
+#define MIN_MESSAGE		1000	/* librdkafka's limits */
+#define MAX_MESSAGE		1000000000
+#define DEFAULT_MESSAGE	1000000 /* Kafka's own is a little more */
+#define BATCH_OVERHEAD	128		/* of a batch of messages, at most */
+
+struct TlkfClient
+{
+	TlSession  *session;
+	MemoryContextCallback reset;
+	int			fds_reserved;
+	rd_kafka_t *rk;				/* NULL: to be created */
+	rd_kafka_queue_t *queue;
+	rd_kafka_topic_t *topic;
+	int			pipe[2];
+	uint8		batch;
+	TlkfTrouble trouble;
+};
+
+static bool drain(TlkfClient *client);
+static void reserve(TlkfClient *client);
+static void release(void *arg);
+static void destroy_handle(TlkfClient *client);
+static bool create_handle(TlkfState *state, TlVerdict *verdict);
+static rd_kafka_conf_t *make_conf(TlkfState *state, bool secrets,
+								  const char **error);
+static void set(rd_kafka_conf_t *conf, const char *name, const char *value,
+				const char **error);
+static void set_number(rd_kafka_conf_t *conf, const char *name, int64 value,
+					   const char **error);
+static void set_producer(TlkfState *state, rd_kafka_conf_t *conf,
+						 const char **error);
+static void set_security(TlkfState *state, rd_kafka_conf_t *conf,
+						 bool secrets, const char **error);
+static void set_secret(TlkfState *state, rd_kafka_conf_t *conf,
+					   const char *option, const char *property,
+					   const char **error);
+static void set_given(TlkfState *state, rd_kafka_conf_t *conf,
+					  const char **error);
+static void note_error(TlkfClient *client, rd_kafka_event_t *event,
+					   bool *fatal);
+static void refresh_token(TlkfState *state);
+static int32_t choose_partition(const rd_kafka_topic_t *topic,
+								const void *key, size_t len, int32_t n,
+								void *opaque, void *tag);
+static void drop_log(const rd_kafka_t *rk, int level, const char *facility,
+					 const char *text);
+
+/* Creates the handle unless it is there; false: the verdict says why not. */
+bool
+tlkf_client_ready(TlkfState *state, TlVerdict *verdict)
+{
+	TlkfClient *client = state->client;
+
+	if (client == NULL)
+	{
+		client = MemoryContextAllocZero(state->session->mcxt,
+										sizeof(TlkfClient));
+		client->session = state->session;
+		client->pipe[0] = client->pipe[1] = -1;
+		client->reset.func = release;
+		client->reset.arg = client;
+		MemoryContextRegisterResetCallback(state->session->mcxt,
+										   &client->reset);
+		state->client = client;
+	}
+	tlkf_clear_trouble(state);
+	if (client->rk != NULL && !drain(client))
+		tlkf_client_drop(state);
+	return client->rk != NULL || create_handle(state, verdict);
+}
+
+/* Events of the time when nobody asked; false: an error that is final. */
+static bool
+drain(TlkfClient *client)
+{
+	rd_kafka_event_t *event;
+	bool		fatal = false;
+
+	while ((event = rd_kafka_queue_poll(client->queue, 0)) != NULL)
+	{
+		if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR)
+			note_error(client, event, &fatal);
+		else if (rd_kafka_event_type(event) ==
+				 RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH)
+			refresh_token(client->session->private_state);
+		rd_kafka_event_destroy(event);
+	}
+	client->trouble.code = RD_KAFKA_RESP_ERR_NO_ERROR;
+	return !fatal;
+}
+
+/* What it holds may still be sent, or never; its reports are lost. */
+void
+tlkf_client_drop(TlkfState *state)
+{
+	if (state->client != NULL)
+		release(state->client);
+	state->in_charge = false;
+}
+
+static void
+release(void *arg)
+{
+	TlkfClient *client = arg;
+
+	if (client->rk != NULL)
+		destroy_handle(client);
+	if (client->pipe[0] >= 0)
+		close(client->pipe[0]);
+	if (client->pipe[1] >= 0)
+		close(client->pipe[1]);
+	client->pipe[0] = client->pipe[1] = -1;
+	for (; client->fds_reserved > 0; client->fds_reserved--)
+		ReleaseExternalFD();
+}
+
+/* NB: the pipe's end that librdkafka writes to outlives the handle. */
+static void
+destroy_handle(TlkfClient *client)
+{
+	rd_kafka_t *rk = client->rk;
+	TlkfCall   *call;
+	rd_kafka_error_t *error;
+
+	client->rk = NULL;
+	rd_kafka_topic_destroy(client->topic);
+	rd_kafka_queue_destroy(client->queue);
+	rd_kafka_purge(rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
+				   RD_KAFKA_PURGE_F_NON_BLOCKING);
+	call = tlkf_call_start(rk, TLKF_DESTROY, 0, client->pipe[1]);
+	if (call == NULL)
+		rd_kafka_destroy_flags(rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+	else if (tlkf_call_await(call, DESTROY_MS) || !tlkf_call_leave(call))
+		(void) tlkf_call_ended(call, &error);
+	else
+		client->pipe[1] = -1;	/* the thread's */
+}
+
+static bool
+create_handle(TlkfState *state, TlVerdict *verdict)
+{
+	TlkfClient *client = state->client;
+	const char *error = NULL;
+	char		words[256] = "";
+	rd_kafka_conf_t *conf;
+	sigset_t	all;
+	sigset_t	before;
+
+	reserve(client);
+	if (client->fds_reserved < 2 || pipe(client->pipe) != 0 ||
+		fcntl(client->pipe[0], F_SETFL, O_NONBLOCK) != 0 ||
+		fcntl(client->pipe[1], F_SETFL, O_NONBLOCK) != 0)
+		error = "too many open files";
+	conf = error ? NULL : make_conf(state, true, &error);
+	if (error == NULL)
+	{
+		sigfillset(&all);
+		pthread_sigmask(SIG_BLOCK, &all, &before);
+		client->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, words,
+								  sizeof(words));
+		pthread_sigmask(SIG_SETMASK, &before, NULL);
+		error = client->rk ? NULL : words;
+	}
+	if (error != NULL)
+	{
+		if (conf != NULL)
+			rd_kafka_conf_destroy(conf);
+		release(client);
+		tlkf_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
+		return false;
+	}
+	client->trouble.code = RD_KAFKA_RESP_ERR_NO_ERROR;
+	client->queue = rd_kafka_queue_get_main(client->rk);
+	rd_kafka_queue_io_event_enable(client->queue, client->pipe[1], "", 1);
+	client->topic = rd_kafka_topic_new(client->rk, state->topic, NULL);
+	return true;
+}
+
+/* Two for the pipe; the sockets of the brokers are librdkafka's secret. */
+static void
+reserve(TlkfClient *client)
+{
+	while (client->fds_reserved < 3 && AcquireExternalFD())
+		client->fds_reserved++;
+}
+
+/* What librdkafka does not take of the URL; NULL: nothing. */
+const char *
+tlkf_check_properties(TlkfState *state)
+{
+	const char *error = NULL;
+	rd_kafka_conf_t *conf = make_conf(state, false, &error);
+
+	if (conf != NULL)
+		rd_kafka_conf_destroy(conf);
+	return error;
+}
+
+/* secrets: those too, which are in files that may change. */
+static rd_kafka_conf_t *
+make_conf(TlkfState *state, bool secrets, const char **error)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+
+	set(conf, "bootstrap.servers", state->session->hosts, error);
+	set(conf, "client.id", "tokenledger", error);
+	set_producer(state, conf, error);
+	set_security(state, conf, secrets, error);
+	set_given(state, conf, error);
+	rd_kafka_conf_set_log_cb(conf, drop_log);
+	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR |
+							 RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH);
+	if (*error == NULL)
+		return conf;
+	rd_kafka_conf_destroy(conf);
+	return NULL;
+}
+
+/* The first error stands. */
+static void
+set(rd_kafka_conf_t *conf, const char *name, const char *value,
+	const char **error)
+{
+	char		words[256] = "";
+
+	if (*error == NULL &&
+		rd_kafka_conf_set(conf, name, value, words,
+						  sizeof(words)) != RD_KAFKA_CONF_OK)
+		*error = psprintf("librdkafka does not take it: %s", words);
+}
+
+static void
+set_number(rd_kafka_conf_t *conf, const char *name, int64 value,
+		   const char **error)
+{
+	set(conf, name, psprintf(INT64_FORMAT, value), error);
+}
+
+/*
+ * librdkafka gives up a message when the batch's time is over, and a broker a
+ * transaction a little later.  The queue is a window over the batch, not room
+ * for all of it.
+ */
+static void
+set_producer(TlkfState *state, rd_kafka_conf_t *conf, const char **error)
+{
+	TlSession  *session = state->session;
+	const char *compression = tlkf_core->option(session, "compression");
+	const char *connect = tlkf_core->option(session, "connect_timeout");
+
+	set(conf, "enable.idempotence", "true", error);
+	set(conf, "compression.type", compression ? compression : "zstd", error);
+	set_number(conf, "message.timeout.ms", state->timeout_ms, error);
+	set_number(conf, "socket.timeout.ms", Min(state->timeout_ms, 300000),
+			   error);
+	set(conf, "socket.connection.setup.timeout.ms",
+		connect ? connect : "10000", error);
+	set(conf, "socket.keepalive.enable", "true", error);
+	set(conf, "linger.ms", "5", error);
+	set(conf, "queue.buffering.max.messages", "100000", error);
+	set(conf, "queue.buffering.max.kbytes", "65536", error);
+	set_number(conf, "message.max.bytes", tlkf_message_limit(state), error);
+	if (state->transactional && session->role == TL_LANE)
+	{
+		set(conf, "transactional.id", state->transactional_id, error);
+		set_number(conf, "transaction.timeout.ms",
+				   Max(state->timeout_ms, 1000) + 1000, error);
+	}
+	if (state->partition_by == NULL)
+		set(conf, "partitioner", "murmur2_random", error);
+	else if (*error == NULL)
+	{
+		/* NB: there is one since message.timeout.ms was set. */
+		rd_kafka_topic_conf_t *topic =
+			rd_kafka_conf_get_default_topic_conf(conf);
+
+		rd_kafka_topic_conf_set_partitioner_cb(topic, choose_partition);
+	}
+}
+
+/* Most bytes of a message, before compression. */
+int64
+tlkf_message_limit(const TlkfState *state)
+{
+	int64		limit = state->max_message > 0 ?
+		state->max_message - BATCH_OVERHEAD : DEFAULT_MESSAGE;
+
+	return Max(Min(limit, MAX_MESSAGE), MIN_MESSAGE);
+}
+
+static void
+set_security(TlkfState *state, rd_kafka_conf_t *conf, bool secrets,
+			 const char **error)
+{
+	TlSession  *session = state->session;
+	const char *ca = tlkf_core->option(session, "ca_file");
+	const char *cert = tlkf_core->option(session, "cert_file");
+	const char *key = tlkf_core->option(session, "key_file");
+
+	set(conf, "security.protocol", psprintf("%s%s", state->sasl ? "sasl_" : "",
+											state->tls ? "ssl" : "plaintext"),
+		error);
+	if (state->tls)
+		set(conf, "ssl.endpoint.identification.algorithm", "https", error);
+	if (state->sasl != NULL)
+		set(conf, "sasl.mechanism", state->sasl, error);
+	if (state->sasl != NULL && session->user != NULL)
+		set(conf, "sasl.username", session->user, error);
+	if (!secrets)
+		return;					/* nor files, which may not be there yet */
+	if (ca != NULL)
+		set(conf, "ssl.ca.location", ca, error);
+	if (cert != NULL)
+		set(conf, "ssl.certificate.location", cert, error);
+	if (key != NULL)
+		set(conf, "ssl.key.location", key, error);
+	set_secret(state, conf, "password", "sasl.password", error);
+	set_secret(state, conf, "key_password", "ssl.key.password", error);
+}
+
+static void
+set_secret(TlkfState *state, rd_kafka_conf_t *conf, const char *option,
+		   const char *property, const char **error)
+{
+	StringInfoData value;
+
+	if (!tlkf_secret_given(state->session, option) || *error != NULL)
+		return;
+	initStringInfo(&value);
+	if (!tlkf_core->secret(state->session, option, &value))
+		*error = psprintf("option \"%s\": its file or variable cannot be read",
+						  option);
+	else if (rd_kafka_conf_set(conf, property, value.data, NULL, 0) !=
+			 RD_KAFKA_CONF_OK)
+		*error = psprintf("option \"%s\": librdkafka does not take it",
+						  option);
+	explicit_bzero(value.data, value.len);
+}
+
+static void
+set_given(TlkfState *state, rd_kafka_conf_t *conf, const char **error)
+{
+	int			iter = 0;
+	const char *name;
+	const char *value;
+
+	while (tlkf_core->option_next(state->session, "rdkafka.", &iter, &name,
+								  &value))
+		set(conf, name + strlen("rdkafka."), value, error);
+}
+
+rd_kafka_t *
+tlkf_client_handle(const TlkfState *state)
+{
+	return state->client->rk;
+}
+
+rd_kafka_queue_t *
+tlkf_client_queue(const TlkfState *state)
+{
+	return state->client->queue;
+}
+
+rd_kafka_topic_t *
+tlkf_client_topic(const TlkfState *state)
+{
+	return state->client->topic;
+}
+
+/* The pipe's end that wakes tlkf_next_event(). */
+int
+tlkf_client_fd(const TlkfState *state)
+{
+	return state->client->pipe[1];
+}
+
+/* The handle and the pipe's end belong to a call that was left. */
+void
+tlkf_client_forget(TlkfState *state)
+{
+	TlkfClient *client = state->client;
+
+	rd_kafka_topic_destroy(client->topic);
+	rd_kafka_queue_destroy(client->queue);
+	client->rk = NULL;
+	client->pipe[1] = -1;
+	tlkf_client_drop(state);
+}
+
+/* A number for the tags of the next batch's messages. */
+uint8
+tlkf_client_batch(TlkfState *state)
+{
+	return ++state->client->batch;
+}
+
+const TlkfTrouble *
+tlkf_trouble(const TlkfState *state)
+{
+	return &state->client->trouble;
+}
+
+void
+tlkf_clear_trouble(TlkfState *state)
+{
+	state->client->trouble.code = RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+/*
+ * The next report or result, which the caller destroys.  NULL with
+ * TLKF_EVENT: something has happened that is no event, look and ask again.
+ * give_up: also an error that would be the same for everything that is asked
+ * ends the wait.
+ */
+rd_kafka_event_t *
+tlkf_next_event(TlkfState *state, bool give_up, TlkfEnd *end)
+{
+	TlkfClient *client = state->client;
+	TlWaitFd	fd = {.fd = client->pipe[0], .events = WL_SOCKET_READABLE};
+	rd_kafka_event_t *event;
+	int64		left;
+	char		bytes[64];
+
+	*end = TLKF_EVENT;
+	while ((event = rd_kafka_queue_poll(client->queue, 0)) != NULL)
+	{
+		bool		fatal = false;
+
+		switch (rd_kafka_event_type(event))
+		{
+			case RD_KAFKA_EVENT_ERROR:
+				note_error(client, event, &fatal);
+				break;
+			case RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH:
+				refresh_token(state);
+				break;
+			default:
+				return event;
+		}
+		rd_kafka_event_destroy(event);
+		if (fatal || (give_up &&
+					  tlkf_classify(client->trouble.code)->hopeless))
+		{
+			*end = TLKF_HOPELESS;
+			return NULL;
+		}
+	}
+	left = state->deadline - tlkf_now_ms();
+	if (left <= 0)
+	{
+		*end = TLKF_TIMEOUT;
+		return NULL;
+	}
+	switch (tlkf_core->wait(state->session, &fd, 1, left))
+	{
+		case TL_WAKE_FD:
+			while (read(client->pipe[0], bytes, sizeof(bytes)) > 0)
+				;
+			break;
+		case TL_WAKE_TIMEOUT:
+			*end = TLKF_TIMEOUT;
+			break;
+		case TL_WAKE_STOP:
+			*end = TLKF_STOPPED;
+			break;
+	}
+	return NULL;
+}
+
+/*
+ * NB: that all brokers are down follows the reason of each, which says more,
+ * and is the one that is kept.
+ */
+static void
+note_error(TlkfClient *client, rd_kafka_event_t *event, bool *fatal)
+{
+	TlkfTrouble *trouble = &client->trouble;
+	rd_kafka_resp_err_t code = rd_kafka_event_error(event);
+	const char *words = rd_kafka_event_error_string(event);
+	bool		all_down = code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
+	char		fatal_words[sizeof(trouble->words)];
+
+	if (rd_kafka_event_error_is_fatal(event) ||
+		code == RD_KAFKA_RESP_ERR__FATAL)
+	{
+		*fatal = true;
+		code = rd_kafka_fatal_error(client->rk, fatal_words,
+									sizeof(fatal_words));
+		words = fatal_words;
+	}
+	if (!all_down || trouble->code == RD_KAFKA_RESP_ERR_NO_ERROR)
+		strlcpy(trouble->words, words ? words : rd_kafka_err2str(code),
+				sizeof(trouble->words));
+	if (!all_down || !tlkf_classify(trouble->code)->hopeless)
+		trouble->code = code;
+}
+
+/* Read anew each time, so that the file may be replaced. */
+static void
+refresh_token(TlkfState *state)
+{
+	StringInfoData token;
+	char		error[256] = "";
+	const char *user = state->session->user;
+	int64		until = (int64) time(NULL) * 1000 + TOKEN_MS;
+
+	initStringInfo(&token);
+	if (!tlkf_core->secret(state->session, "token", &token))
+		strlcpy(error, "option \"token\": its file or variable cannot be read",
+				sizeof(error));
+	else
+		(void) rd_kafka_oauthbearer_set_token(state->client->rk, token.data,
+											  until,
+											  user ? user : "tokenledger",
+											  NULL, 0, error, sizeof(error));
+	if (error[0] != '\0')
+	{
+		(void) rd_kafka_oauthbearer_set_token_failure(state->client->rk,
+													  error);
+		state->client->trouble.code = RD_KAFKA_RESP_ERR__AUTHENTICATION;
+		strlcpy(state->client->trouble.words, error,
+				sizeof(state->client->trouble.words));
+	}
+	explicit_bzero(token.data, token.len);
+	pfree(token.data);
+}
+
+/* On any thread: pure. */
+static int32_t
+choose_partition(const rd_kafka_topic_t *topic, const void *key, size_t len,
+				 int32_t n, void *opaque, void *tag)
+{
+	TlkfTag		t = {.opaque = tag};
+
+	return tlkf_partition(t.of.hash, n);
+}
+
+/* On any thread: what matters comes as an event as well. */
+static void
+drop_log(const rd_kafka_t *rk, int level, const char *facility,
+		 const char *text)
+{
+}
+
+/* Why there was no answer. */
+void
+tlkf_fail_waiting(TlkfState *state, TlkfEnd end, TlVerdict *verdict)
+{
+	const TlkfTrouble *trouble = tlkf_trouble(state);
+
+	if (end == TLKF_STOPPED)
+		tlkf_fail(verdict, TL_CAUSE_NONE, NULL, "stopped");
+	else if (trouble->code != RD_KAFKA_RESP_ERR_NO_ERROR)
+		tlkf_fail_code(trouble->code, trouble->words, verdict);
+	else
+		tlkf_fail(verdict, TL_CAUSE_NETWORK, NULL,
+				  "no answer from the brokers within %d ms (option timeout)",
+				  state->timeout_ms);
+}
+
+void
+tlkf_fail_code(rd_kafka_resp_err_t code, const char *words,
+			   TlVerdict *verdict)
+{
+	tlkf_fail(verdict, tlkf_classify(code)->cause, rd_kafka_err2name(code),
+			  "%s", words && words[0] ? words : rd_kafka_err2str(code));
+}

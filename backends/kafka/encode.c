@@ -1,0 +1,348 @@
+/*-------------------------------------------------------------------------
+ *
+ * encode.c
+ *	  An event becomes a JSON object: event.schema.json describes it.
+ *
+ * A column that is NULL is left out.  Numbers that a reader of JSON would
+ * round are texts: costs, exact to the last digit.  Doubles that JSON has no
+ * number for are the texts that Protocol Buffers' JSON has for them.  jsonb
+ * values stand as they are, so that they can be reached by path.
+ *
+ * Pure but for palloc.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "common/shortest_dec.h"
+#include "tlkf.h"
+
+#define SECOND			INT64CONST(1000000)
+#define DAY				(86400 * SECOND)
+
+/* 0001-01-01 and 10000-01-01, in microseconds since 1970: RFC 3339. */
+#define FIRST_TIME		(-INT64CONST(62135596800) * SECOND)
+#define END_OF_TIME		(INT64CONST(253402300800) * SECOND)
+
+typedef struct EncodedColumn
+{
+	const TlColumn *column;
+	const char *label;			/* "name": with the comma before it */
+	int			label_len;
+} EncodedColumn;
+
+struct TlkfEncoder
+{
+	int			ncolumns;
+	EncodedColumn columns[FLEXIBLE_ARRAY_MEMBER];
+};
+
+/* Columns by the version that brought them; others came with 1.0. */
+typedef struct Since
+{
+	const char *name;
+	const char *version;
+} Since;
+
+static const Since since[] = {
+	{"feature", "1.3"}, {"page", "1.3"}, {"component", "1.3"},
+	{"team", "1.3"}, {"project", "1.3"}, {"cost_center", "1.3"},
+	{"metadata_extra", "1.3"}, {"cached_tokens", "1.1"}, {NULL, "1.0"}
+};
+
+static const char *const base_columns[] = {
+	"event_id", "trace_id", "span_id", "parent_span_id", "timestamp",
+	"duration_ms", "provider", "model", "input_tokens", "output_tokens",
+	"total_tokens", "cost_usd", "endpoint", "request_type", "user_id",
+	"session_id", "organization_id", "app_name", "environment", "status",
+	"error_type", "error_message", "metadata", "request_preview",
+	"response_preview", NULL
+};
+
+static void put_value(StringInfo out, const TlColumn *column, int32 row);
+static void put_uuid(StringInfo out, const pg_uuid_t *uuid);
+static void put_time(StringInfo out, int64 time);
+static char *put_date(char *p, int64 days);
+static char *put_digits(char *p, uint32 value, int digits);
+static void put_double(StringInfo out, double value);
+static void put_decimal(StringInfo out, int64 value);
+static void put_string(StringInfo out, const char *text, int32 len);
+static void put_escape(StringInfo out, unsigned char c);
+
+/* Belongs to the current memory context, and to the batch. */
+TlkfEncoder *
+tlkf_encoder_create(const TlBatch *batch)
+{
+	Size		columns = sizeof(EncodedColumn) * (batch->ncolumns + 1);
+	TlkfEncoder *encoder = palloc(offsetof(TlkfEncoder, columns) + columns);
+
+	encoder->ncolumns = batch->ncolumns;
+	for (int i = 0; i < batch->ncolumns; i++)
+	{
+		EncodedColumn *column = &encoder->columns[i];
+
+		column->column = &batch->columns[i];
+		column->label = psprintf(",\"%s\":", batch->columns[i].name);
+		column->label_len = strlen(column->label);
+	}
+	return encoder;
+}
+
+/* Appends the event; to be asked before: tlkf_refusal(). */
+void
+tlkf_encode_row(const TlkfEncoder *encoder, int32 row, StringInfo out)
+{
+	int			start = out->len;
+
+	for (int i = 0; i < encoder->ncolumns; i++)
+	{
+		const EncodedColumn *column = &encoder->columns[i];
+
+		if (tl_isnull(column->column, row))
+			continue;
+		appendBinaryStringInfo(out, column->label, column->label_len);
+		put_value(out, column->column, row);
+	}
+	if (out->len == start)
+		appendStringInfoChar(out, '{');
+	else
+		out->data[start] = '{'; /* for the first comma */
+	appendStringInfoChar(out, '}');
+}
+
+/* Why the event has no message; NULL: it has one. */
+const char *
+tlkf_refusal(const TlkfEncoder *encoder, int32 row)
+{
+	for (int i = 0; i < encoder->ncolumns; i++)
+	{
+		const TlColumn *column = encoder->columns[i].column;
+		int64		time;
+
+		if (column->type != TL_TIMESTAMP || tl_isnull(column, row))
+			continue;
+		time = tl_int64(column, row);
+		if (time < FIRST_TIME || time >= END_OF_TIME)
+			return psprintf("column \"%s\": a date-time of JSON has the years 1 to 9999 only",
+							column->name);
+	}
+	return NULL;
+}
+
+/* The ledger's version that has these columns. */
+const char *
+tlkf_schema_version(const TlBatch *batch)
+{
+	const Since *s;
+
+	for (s = since; s->name != NULL; s++)
+		if (tlkf_find_column(batch, s->name) != NULL)
+			break;
+	return s->version;
+}
+
+/* NULL: the batch lacks it. */
+const TlColumn *
+tlkf_find_column(const TlBatch *batch, const char *name)
+{
+	for (int i = 0; i < batch->ncolumns; i++)
+		if (strcmp(batch->columns[i].name, name) == 0)
+			return &batch->columns[i];
+	return NULL;
+}
+
+/* Does any version of the ledger have this column? */
+bool
+tlkf_column_known(const char *name)
+{
+	for (const char *const *n = base_columns; *n != NULL; n++)
+		if (strcmp(*n, name) == 0)
+			return true;
+	for (const Since *s = since; s->name != NULL; s++)
+		if (strcmp(s->name, name) == 0)
+			return true;
+	return false;
+}
+
+static void
+put_value(StringInfo out, const TlColumn *column, int32 row)
+{
+	const char *text;
+	int32		len;
+
+	switch (column->type)
+	{
+		case TL_UUID:
+			put_uuid(out, tl_uuid(column, row));
+			break;
+		case TL_TIMESTAMP:
+			put_time(out, tl_int64(column, row));
+			break;
+		case TL_FLOAT64:
+			put_double(out, tl_float64(column, row));
+			break;
+		case TL_INT64:
+			appendStringInfo(out, INT64_FORMAT, tl_int64(column, row));
+			break;
+		case TL_DECIMAL:
+			put_decimal(out, tl_int64(column, row));
+			break;
+		case TL_TEXT:
+			text = tl_text(column, row, &len);
+			put_string(out, text, len);
+			break;
+		case TL_JSON:
+			text = tl_text(column, row, &len);
+			appendBinaryStringInfo(out, text, len);
+			break;
+	}
+}
+
+/* TLKF_UUID_LEN bytes; no NUL. */
+void
+tlkf_format_uuid(char *out, const pg_uuid_t *uuid)
+{
+	static const char hex[] = "0123456789abcdef";
+
+	for (int i = 0; i < UUID_LEN; i++)
+	{
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*out++ = '-';
+		*out++ = hex[uuid->data[i] >> 4];
+		*out++ = hex[uuid->data[i] & 15];
+	}
+}
+
+static void
+put_uuid(StringInfo out, const pg_uuid_t *uuid)
+{
+	char		text[TLKF_UUID_LEN + 2];
+
+	text[0] = text[TLKF_UUID_LEN + 1] = '"';
+	tlkf_format_uuid(text + 1, uuid);
+	appendBinaryStringInfo(out, text, sizeof(text));
+}
+
+/* "2026-01-31T23:59:59.999999Z" */
+static void
+put_time(StringInfo out, int64 time)
+{
+	int64		days = time / DAY - (time % DAY < 0);
+	int64		rest = time - days * DAY;
+	uint32		seconds = (uint32) (rest / SECOND);
+	char		text[32];
+	char	   *p = text;
+
+	*p++ = '"';
+	p = put_date(p, days);
+	*p++ = 'T';
+	p = put_digits(p, seconds / 3600, 2);
+	*p++ = ':';
+	p = put_digits(p, seconds / 60 % 60, 2);
+	*p++ = ':';
+	p = put_digits(p, seconds % 60, 2);
+	*p++ = '.';
+	p = put_digits(p, (uint32) (rest % SECOND), 6);
+	*p++ = 'Z';
+	*p++ = '"';
+	appendBinaryStringInfo(out, text, p - text);
+}
+
+/*
+ * Gregorian, from days since 1970-01-01.  Years begin in March here, so that
+ * the day that comes and goes is the last one.
+ */
+static char *
+put_date(char *p, int64 days)
+{
+	int64		shifted = days + 719468;	/* since 0000-03-01 */
+	int64		era = shifted / 146097; /* of 400 years */
+	uint32		day = (uint32) (shifted - era * 146097);
+	uint32		year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
+	uint32		month;
+
+	day -= 365 * year + year / 4 - year / 100;
+	month = (5 * day + 2) / 153;
+	day -= (153 * month + 2) / 5;
+	p = put_digits(p, (uint32) (era * 400) + year + (month >= 10), 4);
+	*p++ = '-';
+	p = put_digits(p, month < 10 ? month + 3 : month - 9, 2);
+	*p++ = '-';
+	return put_digits(p, day + 1, 2);
+}
+
+static char *
+put_digits(char *p, uint32 value, int digits)
+{
+	for (int i = digits - 1; i >= 0; i--, value /= 10)
+		p[i] = (char) ('0' + value % 10);
+	return p + digits;
+}
+
+/* The shortest text that reads back as the same double. */
+static void
+put_double(StringInfo out, double value)
+{
+	char		text[DOUBLE_SHORTEST_DECIMAL_LEN];
+
+	if (isnan(value))
+		appendStringInfoString(out, "\"NaN\"");
+	else if (isinf(value))
+		appendStringInfoString(out, value > 0 ? "\"Infinity\"" :
+							   "\"-Infinity\"");
+	else
+		appendBinaryStringInfo(out, text,
+							   double_to_shortest_decimal_buf(value, text));
+}
+
+/* "-0.00000001": always 8 digits behind the point. */
+static void
+put_decimal(StringInfo out, int64 value)
+{
+	uint64		magnitude = value < 0 ? -(uint64) value : (uint64) value;
+
+	if (value == PG_INT64_MIN)
+		appendStringInfoString(out, "\"NaN\"");
+	else
+		appendStringInfo(out, "\"%s" UINT64_FORMAT ".%08u\"",
+						 value < 0 ? "-" : "", magnitude / 100000000,
+						 (uint32) (magnitude % 100000000));
+}
+
+/* Copies what needs no escape in as long pieces as there are. */
+static void
+put_string(StringInfo out, const char *text, int32 len)
+{
+	int32		copied = 0;
+
+	appendStringInfoCharMacro(out, '"');
+	for (int32 i = 0; i < len; i++)
+	{
+		unsigned char c = (unsigned char) text[i];
+
+		if (likely(c >= ' ' && c != '"' && c != '\\'))
+			continue;
+		appendBinaryStringInfo(out, text + copied, i - copied);
+		put_escape(out, c);
+		copied = i + 1;
+	}
+	appendBinaryStringInfo(out, text + copied, len - copied);
+	appendStringInfoCharMacro(out, '"');
+}
+
+static void
+put_escape(StringInfo out, unsigned char c)
+{
+	static const char named[] = "\"\"\\\\\bb\ff\nn\rr\tt";
+
+	for (const char *n = named; *n != '\0'; n += 2)
+		if ((unsigned char) *n == c)
+		{
+			appendStringInfoCharMacro(out, '\\');
+			appendStringInfoCharMacro(out, n[1]);
+			return;
+		}
+	appendStringInfo(out, "\\u%04x", c);
+}

@@ -1,0 +1,433 @@
+
+=pod
+
+=head1 NAME
+
+KafkaPeer - a broker of Apache Kafka, and a reader that is not ours, for tests
+
+=head1 SYNOPSIS
+
+  use KafkaPeer;
+
+  plan skip_all => kafka_hindrance() if kafka_hindrance();
+  my $broker = KafkaPeer->new;
+  set_targets($node, 'stream=' . $broker->url('events'));
+  is(scalar $broker->messages('events'), 1000);
+
+=head1 DESCRIPTION
+
+One node that is broker and controller (KRaft), from the libraries that
+TOKENLEDGER_KAFKA names.  Topics are read by kcat.  A peer keeps port and data
+over stop, kill9 and start; it makes no topic by itself.  All are killed when
+the test ends, however it ends.
+
+=cut
+
+package KafkaPeer;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Exporter 'import';
+use File::Temp ();
+use IO::Socket::INET;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);	# sleep-ok: for polls with a deadline
+
+use TokenLedger;
+
+our @EXPORT = qw(kafka_hindrance kafka_forwarded_ok);
+
+my $owner = $$;	# forked processes leave alone what is not theirs
+my %running;	# peers by process id
+my $copies = 0;
+
+=pod
+
+=over
+
+=item kafka_hindrance()
+
+Why there can be no broker here, or no backend for it; undef if there can.
+
+=cut
+
+sub kafka_hindrance
+{
+	my $libdir = qx("$ENV{PG_CONFIG}" --pkglibdir);
+
+	chomp $libdir;
+	return 'backend kafka was not built'
+	  unless -e "$libdir/tokenledger_kafka.so";
+	return 'no broker of Kafka: '
+	  . ($ENV{TOKENLEDGER_KAFKA_MISSING} || 'TOKENLEDGER_KAFKA is not set')
+	  if ($ENV{TOKENLEDGER_KAFKA} // '') eq '';
+	return undef;
+}
+
+=pod
+
+=item KafkaPeer->new(%params)
+
+A running broker.  settings: lines for its server.properties.  password: of
+user "ledger", for the second listener, which wants SASL.  start => 0: not
+started yet.
+
+=cut
+
+sub new
+{
+	my ($class, %params) = @_;
+	my $start = delete $params{start} // 1;
+	my $hindrance = kafka_hindrance();
+	my $self = bless {%params}, $class;
+
+	die "$hindrance\n" if $hindrance;
+	$self->{own_dir} = File::Temp->newdir('kafka_XXXX', TMPDIR => 1);
+	$self->{dir} = $self->{own_dir}->dirname;
+	$self->{$_} = PostgreSQL::Test::Cluster::get_free_port()
+	  foreach qw(port controller_port sasl_port);
+	$self->_format;
+	$self->start if $start;
+	return $self;
+}
+
+sub _format
+{
+	my ($self) = @_;
+	_spew("$self->{dir}/server.properties", $self->_settings);
+	_spew("$self->{dir}/log4j2.json", <<'EOC');
+{"Configuration": {
+	"Appenders": {"Console": {"name": "out",
+		"PatternLayout": {"pattern": "%d %p %m%n"}}},
+	"Loggers": {"Root": {"level": "WARN", "AppenderRef": {"ref": "out"}}}
+}}
+EOC
+	$self->await_end(60)
+	  if $self->{pid} = $self->_spawn(
+		'kafka.tools.StorageTool', 'format',
+		'-t', 'AAAAAAAAAAAAAAAAAAAAAQ',
+		'-c', "$self->{dir}/server.properties");
+	die "could not format:\n" . $self->log
+	  unless -e "$self->{dir}/data/meta.properties";
+	return;
+}
+
+sub _settings
+{
+	my ($self) = @_;
+	my ($port, $controller, $sasl) =
+	  @$self{qw(port controller_port sasl_port)};
+	my $password = $self->{password} // 'none';
+
+	return <<EOC . ($self->{settings} // '');
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1\@127.0.0.1:$controller
+listeners=PLAINTEXT://127.0.0.1:$port,SASL_PLAINTEXT://127.0.0.1:$sasl,CONTROLLER://127.0.0.1:$controller
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+controller.listener.names=CONTROLLER
+sasl.enabled.mechanisms=PLAIN
+listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_ledger="$password";
+log.dirs=$self->{dir}/data
+auto.create.topics.enable=false
+num.partitions=3
+offsets.topic.num.partitions=3
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=3
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+EOC
+}
+
+=pod
+
+=item start(), stop(), kill9(), running(), signal($name)
+
+start returns when the broker answers, and dies if it does not within 60
+seconds.  signal: STOP, CONT.
+
+=cut
+
+sub start
+{
+	my ($self) = @_;
+
+	$self->{pid} = $self->_spawn('kafka.Kafka',
+		"$self->{dir}/server.properties");
+	$running{ $self->{pid} } = $self;
+	$self->await(60, sub { !$self->running || $self->_answers })
+	  && $self->running
+	  or die "Kafka did not start:\n" . $self->log;
+	return $self;
+}
+
+sub _answers
+{
+	my ($self) = @_;
+
+	return system("kcat -L -m 2 -b 127.0.0.1:$self->{port}"
+		  . ' >/dev/null 2>&1') == 0;
+}
+
+sub _spawn
+{
+	my ($self, @main) = @_;
+	my $pid = fork // die "could not fork: $!";
+
+	return $pid if $pid;
+	setpgrp;
+	chdir $self->{dir};
+	open STDIN, '<', '/dev/null' or die "no /dev/null: $!";
+	open STDOUT, '>>', "$self->{dir}/log" or die "no log: $!";
+	open STDERR, '>&', \*STDOUT or die "no standard error: $!";
+	exec 'java', '-Xmx512m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1',
+	  "-Dlog4j2.configurationFile=$self->{dir}/log4j2.json",
+	  '-cp', "$ENV{TOKENLEDGER_KAFKA}/*", @main
+	  or die "could not run java: $!";
+}
+
+sub running
+{
+	my ($self) = @_;
+
+	return 0 unless $self->{pid};
+	local $?;
+	return 1 if waitpid($self->{pid}, 1) == 0;	# WNOHANG
+	delete $running{ $self->{pid} };
+	$self->{pid} = 0;
+	return 0;
+}
+
+sub stop
+{
+	my ($self) = @_;
+
+	kill 'TERM', -$self->{pid} if $self->running;
+	$self->await_end(30) or $self->kill9;
+	return $self;
+}
+
+sub kill9
+{
+	my ($self) = @_;
+
+	kill 'KILL', -$self->{pid} if $self->running;
+	$self->await_end(30);
+	return $self;
+}
+
+sub signal
+{
+	my ($self, $name) = @_;
+
+	kill $name, -$self->{pid} if $self->running;
+	return;
+}
+
+sub await_end
+{
+	my ($self, $seconds) = @_;
+
+	return $self->await($seconds, sub { !$self->running });
+}
+
+sub await
+{
+	my ($self, $seconds, $met) = @_;
+	my $deadline = time + $seconds;
+
+	until ($met->())
+	{
+		return 0 if time > $deadline;
+		usleep(50_000);		# sleep-ok: interval of a poll with a deadline
+	}
+	return 1;
+}
+
+sub log
+{
+	my ($self) = @_;
+
+	return -e "$self->{dir}/log" ? slurp_file("$self->{dir}/log") : '';
+}
+
+=pod
+
+=item url($topic, %options)
+
+The broker as a target.  user and port (of a proxy, or sasl_port) besides the
+target's options.
+
+=cut
+
+sub url
+{
+	my ($self, $topic, %options) = @_;
+	my $port = delete $options{port} // $self->{port};
+	my $user = delete $options{user};
+	my $query = join '&', map { "$_=$options{$_}" } sort keys %options;
+
+	return 'tokenledger+kafka://'
+	  . (defined $user ? "$user\@" : '')
+	  . "127.0.0.1:$port/$topic"
+	  . ($query eq '' ? '' : "?$query");
+}
+
+=pod
+
+=item messages($topic, %params)
+
+Everything that the topic holds, as kcat reads it: a list of hashes with
+partition, offset, key, headers and value.  committed => 0: also what was
+aborted, and what nobody has committed.
+
+=cut
+
+sub messages
+{
+	my ($self, $topic, %params) = @_;
+	my $isolation = $params{committed} // 1 ? 'read_committed'
+	  : 'read_uncommitted';
+	my ($out, $err) = ('', '');
+	my $ok = IPC::Run::run(
+		[
+			'kcat', '-C', '-q', '-e', '-m', '10',
+			'-b' => "127.0.0.1:$self->{port}",
+			'-t' => $topic,
+			'-o' => 'beginning',
+			'-X' => "isolation.level=$isolation",
+			'-f' => '%p\001%o\001%k\001%h\001%s\002'
+		],
+		'>', \$out, '2>', \$err);
+
+	die "kcat: $err" unless $ok;
+	return map {
+		my %message;
+
+		@message{qw(partition offset key headers value)} = split /\001/, $_, 5;
+		\%message
+	} split /\002/, $out;
+}
+
+=pod
+
+=item produce($topic, @keys)
+
+Has kcat send a message with each key.
+
+=cut
+
+sub produce
+{
+	my ($self, $topic, @keys) = @_;
+	my ($in, $err) = (join('', map { "$_\001value\n" } @keys), '');
+
+	IPC::Run::run(
+		[
+			'kcat', '-P',
+			'-b' => "127.0.0.1:$self->{port}",
+			'-t' => $topic,
+			-K => "\001",
+			'-X' => 'topic.partitioner=murmur2_random'
+		],
+		'<', \$in, '2>', \$err) or die "kcat: $err";
+	return;
+}
+
+=pod
+
+=item kafka_forwarded_ok($node, $database, $target, $peer, %params)
+
+Waits until the target has caught up and checks that its topic holds every
+event once, as the ledger has it, and nothing else.  topic; where: the events
+that it should hold; at_least_once: repetitions that the key identifies are
+left out; timeout, name.
+
+=cut
+
+sub kafka_forwarded_ok
+{
+	my ($node, $database, $target, $peer, %params) = @_;
+	my $topic = delete $params{topic} // $target;
+	my $again = delete $params{at_least_once};
+	my $name = $params{name} // "$target holds every event once";
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	caught_up_ok($node, $database, $target, timeout => $params{timeout})
+	  or return fail($name);
+	return forwarded_ok(
+		$node, $database, $target, $node, 'kafka_copy',
+		%params,
+		name => $name,
+		wait => 0,
+		table => _copy($node, $peer, $topic, $again));
+}
+
+# JSON has no control characters, so these can be quote and delimiter.
+sub _copy
+{
+	my ($node, $peer, $topic, $again) = @_;
+	my $copy = 'copy_' . ++$copies;
+	my $file = PostgreSQL::Test::Utils::tempdir() . "/$copy.json";
+	my %seen;
+
+	create_store($node, 'kafka_copy');
+	open my $out, '>', $file or die "$file: $!";
+	print $out map { "$_->{value}\n" }
+	  grep { !$again || !$seen{ $_->{key} }++ } $peer->messages($topic);
+	close $out or die "$file: $!";
+	$node->safe_psql('kafka_copy', <<EOC);
+CREATE EXTENSION IF NOT EXISTS tokenledger;
+CREATE TABLE $copy (LIKE token_ledger.token_ledger_events);
+ALTER TABLE $copy DROP ingest_xid, DROP ingest_seq;
+CREATE TEMP TABLE v (v jsonb);
+\\copy v FROM '$file' (FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02')
+INSERT INTO $copy SELECT (jsonb_populate_record(NULL::$copy, v)).* FROM v;
+UPDATE $copy c SET metadata = v->'metadata', metadata_extra = v->'metadata_extra'
+FROM v WHERE (v->>'event_id')::uuid = c.event_id
+AND ('null' IN (v->'metadata', v->'metadata_extra'));
+EOC
+	return $copy;
+}
+
+sub _spew
+{
+	my ($file, $text) = @_;
+
+	open my $out, '>', $file or die "could not write $file: $!";
+	print {$out} $text;
+	close $out or die "could not write $file: $!";
+	return;
+}
+
+sub DESTROY
+{
+	my ($self) = @_;
+
+	return if ${^GLOBAL_PHASE} eq 'DESTRUCT' || $$ != $owner;
+	local ($?, $!, $@);
+	eval { $self->kill9; 1 } or warn $@;
+	return;
+}
+
+# Also if the test dies.
+END
+{
+	local ($?, $!);
+	kill 'KILL', map { -$_ } keys %running if %running && $$ == $owner;
+}
+
+=pod
+
+=back
+
+=cut
+
+1;
