@@ -33,6 +33,8 @@ CREATE TABLE token_ledger.status (target text, lag_events bigint);
 INSERT INTO token_ledger.status VALUES ('mirror', 0), ('slow', 5);
 CREATE TABLE token_ledger.accounting (target text, difference bigint);
 INSERT INTO token_ledger.accounting VALUES ('mirror', 0);
+CREATE TABLE token_ledger.identity (target text, difference bigint);
+INSERT INTO token_ledger.identity VALUES ('mirror', 0);
 CREATE TABLE token_ledger.lanes (target text, lane int, pid int);
 INSERT INTO token_ledger.lanes VALUES ('mirror', 1, 22), ('mirror', 0, 11),
 	('other', 0, 33), ('mirror', 2, NULL);
@@ -122,6 +124,14 @@ test_out('not ok 1 - y');
 test_fail(+1);
 identity_ok($node, 'app', 'y');
 test_test(title => 'a broken identity is no success', skip_err => 1);
+$node->safe_psql('app', <<'EOQ');
+UPDATE token_ledger.accounting SET difference = 0;
+UPDATE token_ledger.identity SET difference = 1;
+EOQ
+test_out('not ok 1 - y');
+test_fail(+1);
+identity_ok($node, 'app', 'y');
+test_test(title => 'nor is one of the cheap view', skip_err => 1);
 
 wait_until($node, 'app', 'SELECT 7', qr/^\d$/, 'a pattern is matched');
 like(
