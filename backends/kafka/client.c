@@ -14,7 +14,7 @@
  *	  and core->wait waits for that pipe and the process's latch.
  *	- The handle hangs on a reset callback of session->mcxt which is
  *	  registered before it exists.  Destroying it is given a limited time;
- *	  what takes longer ends on its own (call.c).
+ *	  what takes longer ends on its own (destroy.c).
  *	- What a batch leaves behind, reports that nobody waited for included,
  *	  goes with the handle: after an uncertain outcome it is dropped.
  *
@@ -130,7 +130,6 @@ tlkf_client_drop(TlkfState *state)
 {
 	if (state->client != NULL)
 		release(state->client);
-	state->in_charge = false;
 }
 
 static void
@@ -154,20 +153,17 @@ static void
 destroy_handle(TlkfClient *client)
 {
 	rd_kafka_t *rk = client->rk;
-	TlkfCall   *call;
-	rd_kafka_error_t *error;
+	TlkfDestroy *call;
 
 	client->rk = NULL;
 	rd_kafka_topic_destroy(client->topic);
 	rd_kafka_queue_destroy(client->queue);
 	rd_kafka_purge(rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
 				   RD_KAFKA_PURGE_F_NON_BLOCKING);
-	call = tlkf_call_start(rk, TLKF_DESTROY, 0, client->pipe[1]);
+	call = tlkf_destroy_start(rk, client->pipe[1]);
 	if (call == NULL)
 		rd_kafka_destroy_flags(rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-	else if (tlkf_call_await(call, DESTROY_MS) || !tlkf_call_leave(call))
-		(void) tlkf_call_ended(call, &error);
-	else
+	else if (!tlkf_destroy_await(call, DESTROY_MS))
 		client->pipe[1] = -1;	/* the thread's */
 }
 
@@ -272,9 +268,8 @@ set_number(rd_kafka_conf_t *conf, const char *name, int64 value,
 }
 
 /*
- * librdkafka gives up a message when the batch's time is over, and a broker a
- * transaction a little later.  The queue is a window over the batch, not room
- * for all of it.
+ * librdkafka gives up a message when the batch's time is over.  The queue is
+ * a window over the batch, not room for all of it.
  */
 static void
 set_producer(TlkfState *state, rd_kafka_conf_t *conf, const char **error)
@@ -295,12 +290,6 @@ set_producer(TlkfState *state, rd_kafka_conf_t *conf, const char **error)
 	set(conf, "queue.buffering.max.messages", "100000", error);
 	set(conf, "queue.buffering.max.kbytes", "65536", error);
 	set_number(conf, "message.max.bytes", tlkf_message_limit(state), error);
-	if (state->transactional && session->role == TL_LANE)
-	{
-		set(conf, "transactional.id", state->transactional_id, error);
-		set_number(conf, "transaction.timeout.ms",
-				   Max(state->timeout_ms, 1000) + 1000, error);
-	}
 	if (state->partition_by == NULL)
 		set(conf, "partitioner", "murmur2_random", error);
 	else if (*error == NULL)
@@ -400,26 +389,6 @@ rd_kafka_topic_t *
 tlkf_client_topic(const TlkfState *state)
 {
 	return state->client->topic;
-}
-
-/* The pipe's end that wakes tlkf_next_event(). */
-int
-tlkf_client_fd(const TlkfState *state)
-{
-	return state->client->pipe[1];
-}
-
-/* The handle and the pipe's end belong to a call that was left. */
-void
-tlkf_client_forget(TlkfState *state)
-{
-	TlkfClient *client = state->client;
-
-	rd_kafka_topic_destroy(client->topic);
-	rd_kafka_queue_destroy(client->queue);
-	client->rk = NULL;
-	client->pipe[1] = -1;
-	tlkf_client_drop(state);
 }
 
 /* A number for the tags of the next batch's messages. */

@@ -4,8 +4,8 @@
  *	  Backend "kafka": events go to a topic of Apache Kafka, by librdkafka.
  *
  * This file holds the options and the callbacks.  send.c tells what an
- * outcome rests on, transaction.c what transactions add, client.c how a
- * library with threads lives in a process of the server's.
+ * outcome rests on, client.c how a library with threads lives in a process of
+ * the server's.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,10 +25,6 @@ static const char *const mechanisms[] = {
 };
 
 static const TlOption options[] = {
-	{
-		"transactional", TL_BOOL_OPT, 0, "off",
-		.description = "a transaction for each batch: consumers that read committed messages see all of it, or nothing"
-	},
 	{
 		"partition_by", TL_STRING_OPT, 0,
 		.description = "column whose value chooses the partition; default: the key, which is event_id"

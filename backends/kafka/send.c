@@ -13,10 +13,7 @@
  *	  stored within the time limit was never sent (not stored), or may be
  *	  there (TL_UNKNOWN); then the handle goes, and with it what it might
  *	  still send.
- * 3. With transactions nothing counts before the commit: whatever fails
- *	  before it is aborted, and then nothing is stored (transaction.c).  The
- *	  same if an event is refused.
- * 4. A message that is larger than the topic takes is its event's refusal.
+ * 3. A message that is larger than the topic takes is its event's refusal.
  *	  The limit is compared with the message as it is before compression.
  *
  * Messages are copied into librdkafka's queue, which holds 64 MB: a larger
@@ -46,7 +43,6 @@ typedef struct Delivery
 	TlBatch    *batch;
 	TlVerdict  *verdict;
 	uint8		number;			/* in the messages' tags */
-	bool		begun;			/* the transaction, if there are any */
 	uint8	   *fates;			/* by row */
 	int32		counts[REFUSED + 1];	/* by fate; WAITING: in the queue */
 	rd_kafka_headers_t *headers;	/* the same for each message */
@@ -70,7 +66,6 @@ static bool await_reports(Delivery *d, int32 until);
 static void take_reports(Delivery *d, rd_kafka_event_t *event);
 static void take_report(Delivery *d, const rd_kafka_message_t *message);
 static TlOutcome judge(Delivery *d);
-static TlOutcome judge_transaction(Delivery *d);
 static TlOutcome failure(Delivery *d);
 static TlOutcome too_large(Delivery *d);
 static TlOutcome not_stored(const TlBatch *batch, TlOutcome outcome);
@@ -84,14 +79,13 @@ tlkf_send(TlSession *session, TlBatch *batch, TlVerdict *verdict)
 
 	if (batch->nrows == 0)
 		return TL_OK;
-	if (!tlkf_client_ready(state, verdict) ||
-		(state->transactional && !tlkf_take_charge(state, verdict)))
+	if (!tlkf_client_ready(state, verdict))
 		return not_stored(batch, TL_RETRY);
 	d.number = tlkf_client_batch(state);
 	d.fates = palloc0(batch->nrows);
 	deliver(&d);
 	verdict->rows_new = batch->history == TL_FRESH ? d.counts[STORED] : -1;
-	return state->transactional ? judge_transaction(&d) : judge(&d);
+	return judge(&d);
 }
 
 static void
@@ -138,14 +132,6 @@ produce_row(Delivery *d, const TlkfEncoder *encoder, const TlColumn *by,
 	{
 		refuse_size(d, row, value->len);
 		return true;
-	}
-	if (d->state->transactional)
-	{
-		if (d->counts[REFUSED] > 0)
-			return true;		/* this attempt stores nothing */
-		if (!d->begun &&
-			!(d->begun = tlkf_transaction_begin(d->state, d->verdict)))
-			return false;
 	}
 	while ((code = produce(d, by, row, value)) ==
 		   RD_KAFKA_RESP_ERR__QUEUE_FULL)
@@ -323,37 +309,6 @@ judge(Delivery *d)
 		return not_stored(d->batch, failure(d));
 	(void) failure(d);
 	tlkf_client_drop(d->state);
-	return TL_UNKNOWN;
-}
-
-/*
- * The whole batch is stored, or nothing of it: if events are refused, the
- * others come again without them.
- */
-static TlOutcome
-judge_transaction(Delivery *d)
-{
-	TlOutcome	outcome;
-
-	if (d->counts[STORED] == d->batch->nrows)
-	{
-		TlkfStep	step = tlkf_transaction_commit(d->state, d->verdict);
-
-		if (step != TLKF_NOT_DONE)
-			return step == TLKF_DONE ? TL_OK : TL_UNKNOWN;
-		outcome = TL_RETRY;
-	}
-	else if (d->counts[REFUSED] > 0)
-		outcome = TL_REFUSED;
-	else
-		outcome = failure(d);
-	d->verdict->rows_new = -1;
-	if (!d->begun)
-		return not_stored(d->batch, outcome);
-	if (d->end == TLKF_STOPPED)
-		tlkf_client_drop(d->state);
-	else if (tlkf_transaction_abort(d->state, d->verdict))
-		return not_stored(d->batch, outcome);
 	return TL_UNKNOWN;
 }
 

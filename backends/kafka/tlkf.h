@@ -60,8 +60,6 @@ typedef struct TlkfState		/* TlSession.private_state */
 	const char *topic;
 	bool		tls;
 	const char *sasl;			/* mechanism; NULL: none */
-	bool		transactional;
-	const char *transactional_id;
 	const char *partition_by;	/* column; NULL: the key */
 	int			partitions;		/* of a topic that is made; -1: the broker
 								 * decides */
@@ -70,8 +68,6 @@ typedef struct TlkfState		/* TlSession.private_state */
 	int64		deadline;		/* of the current callback */
 	int64		max_message;	/* bytes that the topic takes; 0: not known */
 	TlkfClient *client;			/* NULL: not yet, or given up */
-	bool		in_charge;		/* transactions are initialized: no earlier
-								 * owner of the lane can commit any more */
 } TlkfState;
 
 extern const TlCore *tlkf_core;
@@ -111,8 +107,6 @@ extern void tlkf_client_drop(TlkfState *state);
 extern rd_kafka_t *tlkf_client_handle(const TlkfState *state);
 extern rd_kafka_queue_t *tlkf_client_queue(const TlkfState *state);
 extern rd_kafka_topic_t *tlkf_client_topic(const TlkfState *state);
-extern int	tlkf_client_fd(const TlkfState *state);
-extern void tlkf_client_forget(TlkfState *state);
 extern rd_kafka_event_t *tlkf_next_event(TlkfState *state, bool give_up,
 										 TlkfEnd *end);
 extern int64 tlkf_message_limit(const TlkfState *state);
@@ -141,25 +135,14 @@ typedef union TlkfTag
 StaticAssertDecl(sizeof(TlkfTag) == sizeof(void *),
 				 "a message's tag must fit into a pointer");
 
-/* ---- call.c ---- */
+/* ---- destroy.c ---- */
 
-/* Calls of librdkafka that block; they run on a thread of their own. */
-typedef enum TlkfCallKind
-{
-	TLKF_INIT_TRANSACTIONS,
-	TLKF_COMMIT,
-	TLKF_DESTROY
-} TlkfCallKind;
+typedef struct TlkfDestroy TlkfDestroy;
 
-typedef struct TlkfCall TlkfCall;
+extern TlkfDestroy *tlkf_destroy_start(rd_kafka_t *rk, int fd);
+extern bool tlkf_destroy_await(TlkfDestroy *destroy, int timeout_ms);
 
-extern TlkfCall *tlkf_call_start(rd_kafka_t *rk, TlkfCallKind kind,
-								 int timeout_ms, int notify_fd);
-extern bool tlkf_call_ended(TlkfCall *call, rd_kafka_error_t **error);
-extern bool tlkf_call_await(TlkfCall *call, int timeout_ms);
-extern bool tlkf_call_leave(TlkfCall *call);
-
-/* ---- send.c, transaction.c, topic.c: the callbacks ---- */
+/* ---- send.c, topic.c: the callbacks ---- */
 
 extern TlOutcome tlkf_send(TlSession *session, TlBatch *batch,
 						   TlVerdict *verdict);
@@ -169,18 +152,5 @@ extern TlOutcome tlkf_inspect(TlSession *session, TlRemote *remote,
 							  TlVerdict *verdict);
 extern TlOutcome tlkf_migrate(TlSession *session, const TlMigration *step,
 							  bool up, TlVerdict *verdict);
-
-typedef enum TlkfStep			/* of a transaction */
-{
-	TLKF_DONE,
-	TLKF_NOT_DONE,				/* and the transaction can be aborted */
-	TLKF_UNCERTAIN				/* the client is gone */
-} TlkfStep;
-
-extern bool tlkf_take_charge(TlkfState *state, TlVerdict *verdict);
-extern bool tlkf_transaction_begin(TlkfState *state, TlVerdict *verdict);
-extern TlkfStep tlkf_transaction_commit(TlkfState *state,
-										TlVerdict *verdict);
-extern bool tlkf_transaction_abort(TlkfState *state, TlVerdict *verdict);
 
 #endif							/* TLKF_H */

@@ -25,7 +25,7 @@ tokenledger.timeout = 5s
 EOC
 my $next = 1;
 my $targets = join ' ',
-  'whole=' . $broker->url('whole', transactional => 'on', lanes => 2,
+  'whole=' . $broker->url('whole', lanes => 2,
 	batch_rows => 100),
   'plain=' . $broker->url('plain', batch_rows => 100);
 
@@ -106,13 +106,6 @@ foreach my $round (1 .. 5)
 		  . ' FROM token_ledger.lanes WHERE pid IS NOT NULL');
 }
 all_there('lanes that were told to end');
-
-# What a killed lane had not committed is there for readers that want to see it.
-my $uncommitted = () = $broker->messages('whole', committed => 0);
-my $committed = () = $broker->messages('whole');
-
-cmp_ok($uncommitted, '>=', $committed, 'what was aborted stays hidden');
-note("$uncommitted messages, $committed of them committed");
 
 # A lane that ends while the broker hangs does not wait for it.
 $broker->signal('STOP');
