@@ -332,7 +332,7 @@ reconcile_run(const char *sql, int nargs, const Oid *types, Datum *values)
 static const char *
 filtered(const char *sql, const char *filter)
 {
-	char	   *place = strstr(sql, "%s");
+	const char *place = strstr(sql, "%s");
 
 	Assert(place != NULL);
 	return psprintf("%.*s%s%s%s%s", (int) (place - sql), sql,
