@@ -21,7 +21,7 @@
 #define UNAVAILABLE			14
 #define INTERNAL			13
 
-static bool call_once(TlbqState *state, const char *url, const char *routing,
+static bool one_call(TlbqState *state, const char *url, const char *routing,
 					  const char *framed, Size len, TlHttpReply *http,
 					  TlVerdict *verdict);
 static void judge(TlbqState *state, const TlHttpReply *http,
@@ -51,7 +51,7 @@ tlbq_call(TlbqState *state, const char *method, const char *routing_name,
 	tl_http_escape(&routing, routing_value);
 	for (int attempt = 1;; attempt++)
 	{
-		if (!call_once(state, url, routing.data, framed, len, &http, verdict))
+		if (!one_call(state, url, routing.data, framed, len, &http, verdict))
 		{
 			tlbq_classify_grpc(UNAVAILABLE, 0, NULL, &reply->error);
 			reply->sent = http.sent;
@@ -66,7 +66,7 @@ tlbq_call(TlbqState *state, const char *method, const char *routing_name,
 }
 
 static bool
-call_once(TlbqState *state, const char *url, const char *routing,
+one_call(TlbqState *state, const char *url, const char *routing,
 		  const char *framed, Size len, TlHttpReply *http,
 		  TlVerdict *verdict)
 {
