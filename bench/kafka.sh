@@ -42,7 +42,7 @@ start_kafka()
 
 kafka_java()
 {
-	exec java -Xmx512m -XX:+UseSerialGC -cp "$TOKENLEDGER_KAFKA/*" "$@"
+	exec java -Xmx512m -XX:+UseSerialGC "-Djava.io.tmpdir=$WORK" -cp "$TOKENLEDGER_KAFKA/*" "$@"
 }
 
 stop_kafka()

@@ -189,6 +189,7 @@ sub _spawn
 	open STDERR, '>&', \*STDOUT or die "no standard error: $!";
 	exec 'java', '-Xmx512m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1',
 	  "-Dlog4j2.configurationFile=$self->{dir}/log4j2.json",
+	  "-Djava.io.tmpdir=$self->{dir}",
 	  '-cp', "$ENV{TOKENLEDGER_KAFKA}/*", @main
 	  or die "could not run java: $!";
 }
