@@ -12,8 +12,9 @@ use Time::HiRes qw(time);
 use HangingStore;
 use TokenLedger;
 
-# PostgreSQL gives up after five seconds when a database is in use.
-my $PROMPT = 4;
+# PostgreSQL gives up after five seconds when a database is in use; removing its
+# files may take a busy disk as long.  A lane would wait longer for its store.
+my $PROMPT = 20;
 
 my $hang = HangingStore->new;
 my $node = ledger_node('databases', databases => [],
