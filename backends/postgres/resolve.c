@@ -22,25 +22,36 @@
 #define OID_TIMESTAMPTZ		1184
 #define OID_UUID_ARRAY		2951
 
+/*
+ * Events far apart in time, such as one whose clock was wrong, must not make
+ * the server look through (and lock) all that lies between them.
+ */
+#define MAX_STRETCHES		16
+#define STRETCH_GAP			(86400 * INT64CONST(1000000))	/* microseconds */
+
 typedef struct EventRow
 {
 	pg_uuid_t	id;
 	int32		row;
 } EventRow;
 
-/* The bounds of $2 and $3, as the server reads them. */
-typedef struct TimeBounds
+/* From the first to the last timestamp in it, as TL_TIMESTAMP. */
+typedef struct Stretch
 {
-	uint64		min;
-	uint64		max;
-} TimeBounds;
+	int64		begin;
+	int64		end;
+} Stretch;
 
 static bool ask(TlpgState *state, const TlBatch *batch, TlVerdict *verdict);
-static bool prunable(const TlBatch *batch);
-static void add_bound(TlpgParams *params, uint64 *value);
+static int	find_stretches(const TlBatch *batch, Stretch *stretches);
+static const TlColumn *timestamps(const TlBatch *batch);
+static void append_search(TlpgState *state, Stretch *stretch,
+						  StringInfo sql, TlpgParams *params);
+static void append_bound(StringInfo sql, TlpgParams *params, int64 *value);
 static void mark_present(const PGresult *rows, const TlBatch *batch,
 						 bool *present);
 static int	compare_events(const void *a, const void *b);
+static int	compare_timestamps(const void *a, const void *b);
 
 /* TlBackend.resolve */
 TlOutcome
@@ -95,8 +106,9 @@ ask(TlpgState *state, const TlBatch *batch, TlVerdict *verdict)
 {
 	StringInfoData sql;
 	StringInfoData ids;
-	TimeBounds	bounds;
+	Stretch		stretches[MAX_STRETCHES];
 	TlpgParams	params = {0};
+	int			n = 0;
 
 	initStringInfo(&ids);
 	tlpg_encode_uuid_array(&ids, batch->event_ids, batch->nrows);
@@ -106,42 +118,83 @@ ask(TlpgState *state, const TlBatch *batch, TlVerdict *verdict)
 	params.lengths[0] = ids.len;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql,
-					 "SELECT event_id FROM %s WHERE event_id = ANY ($1)",
-					 state->table.quoted);
-	if (tlpg_dialect.prune_by_time && prunable(batch))
+	if (tlpg_dialect.prune_by_time)
+		n = find_stretches(batch, stretches);
+	if (n == 0)
+		append_search(state, NULL, &sql, &params);
+	for (int i = 0; i < n; i++)
 	{
-		bounds.min = tlpg_timestamp_to_server(batch->min_timestamp);
-		bounds.max = tlpg_timestamp_to_server(batch->max_timestamp);
-		add_bound(&params, &bounds.min);
-		add_bound(&params, &bounds.max);
-		appendStringInfoString(&sql,
-							   " AND \"timestamp\" BETWEEN $2 AND $3");
+		if (i > 0)
+			appendStringInfoString(&sql, " UNION ALL ");
+		append_search(state, &stretches[i], &sql, &params);
 	}
 	return tlpg_query(state, sql.data, &params, verdict);
 }
 
-/* Does every event lie within the batch's bounds? */
-static bool
-prunable(const TlBatch *batch)
+/*
+ * The few stretches of time in which all events lie.  0: they may lie
+ * anywhere.
+ */
+static int
+find_stretches(const TlBatch *batch, Stretch *stretches)
 {
-	if (batch->min_timestamp > batch->max_timestamp)
-		return false;
+	const TlColumn *column = timestamps(batch);
+	int64	   *sorted;
+	int			n = 0;
+
+	if (column == NULL || column->special || column->null_count > 0 ||
+		batch->nrows == 0)
+		return 0;
+	sorted = palloc(batch->nrows * sizeof(int64));
+	memcpy(sorted, column->values, batch->nrows * sizeof(int64));
+	qsort(sorted, batch->nrows, sizeof(int64), compare_timestamps);
+	for (int32 i = 0; i < batch->nrows; i++)
+	{
+		if (n == 0 || (n < MAX_STRETCHES &&
+					   sorted[i] - stretches[n - 1].end > STRETCH_GAP))
+			stretches[n++].begin = sorted[i];
+		stretches[n - 1].end = sorted[i];
+	}
+	pfree(sorted);
+	return n;
+}
+
+static const TlColumn *
+timestamps(const TlBatch *batch)
+{
 	for (int i = 0; i < batch->ncolumns; i++)
 		if (strcmp(batch->columns[i].name, "timestamp") == 0)
-			return !batch->columns[i].special &&
-				batch->columns[i].null_count == 0;
-	return false;
+			return &batch->columns[i];
+	return NULL;
+}
+
+/* NB: params points into the stretch from now on. */
+static void
+append_search(TlpgState *state, Stretch *stretch, StringInfo sql,
+			  TlpgParams *params)
+{
+	appendStringInfo(sql,
+					 "SELECT event_id FROM %s WHERE event_id = ANY ($1)",
+					 state->table.quoted);
+	if (stretch == NULL)
+		return;
+	appendStringInfoString(sql, " AND \"timestamp\" BETWEEN ");
+	append_bound(sql, params, &stretch->begin);
+	appendStringInfoString(sql, " AND ");
+	append_bound(sql, params, &stretch->end);
 }
 
 static void
-add_bound(TlpgParams *params, uint64 *value)
+append_bound(StringInfo sql, TlpgParams *params, int64 *value)
 {
-	*value = (uint64) tlpg_decode_int64((const char *) value);
+	int64		bound = tlpg_timestamp_to_server(*value);
+
+	*value = tlpg_decode_int64((const char *) &bound);
 	params->types[params->n] = OID_TIMESTAMPTZ;
 	params->values[params->n] = (const char *) value;
-	params->lengths[params->n] = sizeof(uint64);
+	params->lengths[params->n] = sizeof(int64);
 	params->n++;
+	appendStringInfo(sql, "$%d", params->n);
 }
 
 static void
@@ -172,4 +225,13 @@ static int
 compare_events(const void *a, const void *b)
 {
 	return memcmp(a, b, UUID_LEN);
+}
+
+static int
+compare_timestamps(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return (x > y) - (x < y);
 }

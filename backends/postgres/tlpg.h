@@ -205,12 +205,14 @@ extern void tlpg_disconnect(TlpgState *state);
 
 /* ---- query.c ---- */
 
+#define TLPG_MAX_PARAMS		40
+
 typedef struct TlpgParams
 {
 	int			n;
-	Oid			types[4];
-	const char *values[4];
-	int			lengths[4];		/* values and results are binary */
+	Oid			types[TLPG_MAX_PARAMS];
+	const char *values[TLPG_MAX_PARAMS];
+	int			lengths[TLPG_MAX_PARAMS];	/* values and results are binary */
 } TlpgParams;
 
 extern bool tlpg_flush(TlpgState *state, TlVerdict *verdict);

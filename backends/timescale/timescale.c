@@ -93,6 +93,8 @@ static const char *const key[] = {"event_id", "timestamp", NULL};
 static TlOutcome tlts_open(TlSession *session, TlVerdict *verdict);
 static TlOutcome tlts_send(TlSession *session, TlBatch *batch,
 						   TlVerdict *verdict);
+static TlOutcome split(TlSession *session, TlBatch *batch,
+					   TlVerdict *verdict);
 static TlOutcome tlts_check_health(TlSession *session, TlVerdict *verdict);
 static void append_step(TlpgState *state, const TlMigration *step,
 						StringInfo sql);
@@ -163,8 +165,7 @@ tlts_open(TlSession *session, TlVerdict *verdict)
 /*
  * TlBackend.send.  A batch that meets too many chunks is split before it is
  * sent.  Whether the chunks are there already is not asked: only a backfill
- * has such batches, and most often it has to make them.  Another attempt may
- * have stored a batch that is not fresh, and such a one is not split.
+ * has such batches, and most often it has to make them.
  */
 static TlOutcome
 tlts_send(TlSession *session, TlBatch *batch, TlVerdict *verdict)
@@ -175,7 +176,7 @@ tlts_send(TlSession *session, TlBatch *batch, TlVerdict *verdict)
 
 	tlts_read_options(session, &given);
 	chunks = tlts_count_chunks(batch, given.chunk_interval * 1000);
-	if (batch->history == TL_FRESH && chunks > MAX_CHUNKS)
+	if (batch->history != TL_SAME_AGAIN && chunks > MAX_CHUNKS)
 	{
 		tlpg_fail(verdict, TL_CAUSE_NONE, NULL,
 				  "the events of a batch lie in more than %d chunks",
@@ -184,11 +185,25 @@ tlts_send(TlSession *session, TlBatch *batch, TlVerdict *verdict)
 	}
 	outcome = tlpg_send(session, batch, verdict);
 
-	/* Out of shared memory: fewer chunks take fewer locks. */
-	if (outcome == TL_RETRY && batch->history == TL_FRESH && chunks > 1 &&
+	/* Out of shared memory, rolled back: fewer chunks take fewer locks. */
+	if (outcome != TL_OK && chunks > 1 &&
 		strcmp(verdict->code, "53200") == 0)
-		return TL_SPLIT;
+		return split(session, batch, verdict);
 	return outcome;
+}
+
+/*
+ * What an earlier attempt with this batch stored is found first: the parts
+ * are sent as if nothing of them had been sent.  That is not so if the events
+ * may be there by other batches; then they may be by these, too.
+ */
+static TlOutcome
+split(TlSession *session, TlBatch *batch, TlVerdict *verdict)
+{
+	if (batch->history == TL_SAME_AGAIN &&
+		tlpg_resolve(session, batch, true, verdict) != TL_OK)
+		return TL_UNKNOWN;
+	return TL_SPLIT;
 }
 
 /* TlBackend.check_health: the server, and its extension, which it names. */

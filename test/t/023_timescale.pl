@@ -13,10 +13,6 @@ use TokenLedger;
 
 plan skip_all => timescale_missing() if timescale_missing();
 
-# FIXME: years of events in one batch no longer arrive ("out of shared memory").
-plan skip_all => 'a known defect: set TOKENLEDGER_TIMESCALE_YEARS to see it'
-  unless $ENV{TOKENLEDGER_TIMESCALE_YEARS};
-
 # With room for some 2,000 locks, where 400 new chunks take 5,000.
 my $store = timescale_store('real', conf => <<'EOC');
 max_locks_per_transaction = 10

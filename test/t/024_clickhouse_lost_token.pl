@@ -99,14 +99,16 @@ sub same_token_loses
 	return;
 }
 
-# A merge would rename a part as well, at any time.
+# A merge would rename a part as well, at any time, and so would the removal of
+# what it has merged.
 sub no_merges
 {
 	my $tables = $peer->query('SELECT name FROM system.tables'
 		  . ' WHERE database = currentDatabase()');
 
 	$peer->query("ALTER TABLE $_ MODIFY SETTING"
-		  . ' max_bytes_to_merge_at_max_space_in_pool = 1')
+		  . ' max_bytes_to_merge_at_max_space_in_pool = 1,'
+		  . ' old_parts_lifetime = 86400')
 	  foreach split /\n/, $tables;
 	return;
 }
