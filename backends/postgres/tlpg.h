@@ -212,7 +212,7 @@ typedef struct TlpgParams
 	int			n;
 	Oid			types[TLPG_MAX_PARAMS];
 	const char *values[TLPG_MAX_PARAMS];
-	int			lengths[TLPG_MAX_PARAMS];	/* values and results are binary */
+	int			lengths[TLPG_MAX_PARAMS];	/* all is binary */
 } TlpgParams;
 
 extern bool tlpg_flush(TlpgState *state, TlVerdict *verdict);
