@@ -10,9 +10,7 @@ use warnings FATAL => 'all';
 
 use Time::HiRes qw(time);
 
-use Torture::Server;
-use Torture::Session;
-use Torture::Wire;
+use parent 'Torture::Batches';
 
 our $SETTLE_SECONDS = 120;
 
@@ -22,44 +20,23 @@ my @parts = (
 	[ 'batch', 'up' ], [ 'batch', 'down' ],
 	[ 'connection', 'up' ], [ 'connection', 'down' ]);
 
-# dir, stores, seed, every (position), targets (number of them)
+# As of Torture::Batches, and: every (position)
 sub new
 {
 	my ($class, %self) = @_;
-	my $self = bless {%self, events => 0, rows => {}}, $class;
 
-	srand $self->{seed};
-	$self->{names} = [ map { "w$_" } 1 .. $self->{targets} ];
-	$self->{server} =
-	  Torture::Server->new(name => 'ledger', dir => $self->{dir});
-	$self->{wires}{$_} = Torture::Wire->new($self->{stores}->upstream)
-	  foreach @{ $self->{names} };
-	return $self;
+	return $class->SUPER::new(%self, rows => {});
 }
 
 sub prepare
 {
 	my ($self) = @_;
-	my $targets = join ' ', map {
-		"$_=" . $self->{stores}->url($_, $self->{wires}{$_}->port)
-	} @{ $self->{names} };
 
-	$self->{server}->create(<<EOC);
-shared_preload_libraries = 'tokenledger'
-max_worker_processes = 24
-tokenledger.databases = 'app'
-tokenledger.targets = '$targets'
+	$self->create(<<'EOC');
 tokenledger.batch_rows = 2
-tokenledger.flush_interval = 0
-tokenledger.retry_min = 10ms
-tokenledger.retry_max = 50ms
 tokenledger.timeout = 20s
 EOC
-	defined $self->{server}->query('postgres', 'CREATE DATABASE app')
-	  && defined $self->{server}->query('app', 'CREATE EXTENSION tokenledger')
-	  or die "could not create the ledger; see psql.log\n";
-	$self->{session} = Torture::Session->new($self->{server}, 'app');
-	$self->_insert;
+	$self->insert(2);
 	$self->_await;
 	$self->{kind}{$_} = $self->{stores}->kind($_) foreach @{ $self->{names} };
 	return;
@@ -76,15 +53,6 @@ sub sweep
 	{
 		$self->_cut_all(@$part, \%names);
 	}
-	return;
-}
-
-sub stop
-{
-	my ($self) = @_;
-
-	delete $self->{session};
-	$self->{server}->stop('immediate') if $self->{server}->postmaster;
 	return;
 }
 
@@ -132,7 +100,7 @@ sub _measure
 
 		$wire->order('refuse') if $what eq 'connection';
 		$wire->order('open');
-		$self->_insert;
+		$self->insert(2);
 		$self->_await;
 		my ($up, $down) = $wire->count;
 		my $bytes = $direction eq 'up' ? $up : $down;
@@ -153,7 +121,7 @@ sub _cut
 		$wire->order('refuse') if $what eq 'connection';
 		$wire->order("cut $direction $position");
 	}
-	$self->_insert;
+	$self->insert(2);
 	my $seconds = $self->_await;
 
 	foreach my $name (keys %$cuts)
@@ -166,21 +134,6 @@ sub _cut
 		$row->{seconds} = $seconds if $seconds > $row->{seconds};
 		$self->{wires}{$name}->order('open');
 	}
-	return;
-}
-
-# NB: of the same length each time.
-sub _insert
-{
-	my ($self) = @_;
-
-	$self->{session}->query(<<'EOQ');
-INSERT INTO token_ledger.token_ledger_events (event_id, "timestamp", provider,
-	model, total_tokens, cost_usd, request_preview)
-SELECT gen_random_uuid(), '2026-01-01Z', 'provider', 'model', 1000 + i, 0.25,
-	'preview' FROM generate_series(1, 2) i
-EOQ
-	$self->{events} += 2;
 	return;
 }
 
@@ -204,7 +157,7 @@ EOQ
 sub report
 {
 	my ($self) = @_;
-	my @wrong = $self->_audit;
+	my @wrong = $self->audit;
 
 	printf "%-12s %-9s %-14s %6s %10s %6s %12s\n", 'of a', 'which is',
 	  'table', 'bytes', 'positions', 'cuts', 'worst, s';
@@ -221,41 +174,6 @@ sub report
 	  . " $self->{lost} lost, $self->{doubled} doubled\n";
 	print "WRONG: $_\n" foreach @wrong;
 	return !@wrong;
-}
-
-sub _audit
-{
-	my ($self) = @_;
-	my @wrong;
-	my $session = $self->{session};
-	my %ledger = map { $_ => 1 } split /\n/,
-	  $session->query('SELECT event_id FROM token_ledger.token_ledger_events');
-	my $differences = $session->query(
-		'SELECT * FROM token_ledger.accounting WHERE difference <> 0');
-	my $dead = $session->query('SELECT count(*) FROM token_ledger.dead_letter');
-
-	push @wrong, "the ledger has not $self->{events} events"
-	  if keys %ledger != $self->{events};
-	push @wrong, "the identity does not hold: $differences"
-	  if $differences ne '';
-	push @wrong, "$dead dead letters" if $dead ne '0';
-	$self->{lost} = $self->{doubled} = 0;
-	foreach my $name (@{ $self->{names} })
-	{
-		my %seen;
-
-		$seen{$_}++ foreach $self->{stores}->arrived($name);
-		my @doubled = grep { $seen{$_} > 1 } keys %seen;
-		my @lost = grep { !$seen{$_} } keys %ledger;
-		my @strange = grep { !$ledger{$_} } keys %seen;
-
-		push @wrong, "target $name: lost @lost, doubled @doubled,"
-		  . " never committed @strange"
-		  if @lost + @doubled + @strange;
-		$self->{lost} += @lost;
-		$self->{doubled} += @doubled;
-	}
-	return @wrong;
 }
 
 1;

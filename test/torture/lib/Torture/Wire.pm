@@ -7,7 +7,10 @@
 #	drip			a few bytes at a time
 #	cut up N		once: the next connection that the lane sends on is reset
 #	cut down N		after exactly N bytes of the request, or of the response
-#	count			tells how many bytes have passed since the last order
+#	hold up N		the same, but instead of a reset nothing more passes on it;
+#	hold down N		the next order lets go on what waits
+#	count			tells how many bytes have passed since the last order, and
+#					whether the cut, or the hold, was met
 #
 # Bytes are counted on one connection, from the order on, so that a session that
 # is open already can be cut anywhere in its next batch.  The lane sees a reset;
@@ -122,10 +125,11 @@ sub _step
 
 	vec($read, fileno $self->{theirs}, 1) = 1;
 	vec($read, fileno $self->{listener}, 1) = 1 if $self->{listener};
-	foreach my $flow (map { @{ $_->{flows} } } @links)
+	foreach my $flow (map { $self->_is_held($_) ? () : @{ $_->{flows} } } @links)
 	{
 		vec($read, fileno $flow->{from}, 1) = 1
-		  if $flow->{pending} eq '' && $self->{mode} ne 'hang';
+		  if $flow->{pending} eq ''
+		  && $self->{mode} ne 'hang';
 		vec($write, fileno $flow->{to}, 1) = 1 if $flow->{pending} ne '';
 	}
 	return 1 if select($read, $write, undef, undef) < 0;
@@ -241,8 +245,10 @@ sub _pass
 		  if $flow->{pending} ne ''
 		  && ($flow->{new} || vec($write, fileno $flow->{to}, 1));
 		$flow->{new} = 0;
-		next if $ok && !$self->_is_reached($link);
-		return $self->_cut($link);
+		my $reached = $ok && $self->_is_reached($link);
+
+		return if $reached && $self->{mode} eq 'hold';
+		return $self->_cut($link) if $reached || !$ok;
 	}
 	return;
 }
@@ -273,12 +279,28 @@ sub _read
 	return 1;
 }
 
+sub _has_victim
+{
+	my ($self) = @_;
+
+	return $self->{mode} eq 'cut' || $self->{mode} eq 'hold';
+}
+
+sub _is_held
+{
+	my ($self, $link) = @_;
+
+	return $self->{mode} eq 'hold'
+	  && $self->{was_cut}
+	  && $self->{victim} == $link;
+}
+
 # The connection that is cut is the first that the lane sends on.
 sub _is_armed
 {
 	my ($self, $link, $flow) = @_;
 
-	return 0 if $self->{mode} ne 'cut' || $self->{was_cut};
+	return 0 if !$self->_has_victim || $self->{was_cut};
 	$self->{victim} //= $link if $flow->{name} eq 'up';
 	return ($self->{victim} // 0) == $link
 	  && $flow->{name} eq $self->{direction};
@@ -300,7 +322,7 @@ sub _is_reached
 	my ($self, $link) = @_;
 
 	return 0
-	  if $self->{mode} ne 'cut'
+	  if !$self->_has_victim
 	  || $self->{was_cut}
 	  || ($self->{victim} // 0) != $link
 	  || $self->{passed}{ $self->{direction} } < $self->{after}

@@ -8,6 +8,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../t/lib";
 
 use ClickHousePeer;
+use Torture::Requests;
 
 sub new
 {
@@ -16,7 +17,12 @@ sub new
 
 	die "$hindrance\n" if $hindrance;
 	mkdir "$dir/store" or die "could not create $dir/store: $!\n";
-	return bless { peer => ClickHousePeer->new(dir => "$dir/store") }, $class;
+	my $peer = ClickHousePeer->new(dir => "$dir/store");
+
+	return bless {
+		peer => $peer,
+		requests => Torture::Requests->new($peer, 1)
+	}, $class;
 }
 
 sub upstream
@@ -49,6 +55,43 @@ sub arrived
 	my ($self, $name) = @_;
 
 	return split /\n/, $self->{peer}->query("SELECT event_id FROM $name");
+}
+
+# Something shall go wrong with a request for a table: what, or nothing.
+sub fault
+{
+	my ($self, $name) = @_;
+	my @kinds = $self->{requests}->kinds;
+	my $kind = $kinds[ rand @kinds ];
+
+	return $self->{requests}->plan($kind, "\\b$name\\b") ? $kind : undef;
+}
+
+# Is a request kept waiting?
+sub holds
+{
+	my ($self) = @_;
+
+	return eval { $self->{peer}->await_hanging(1, 0) };
+}
+
+sub kill
+{
+	my ($self) = @_;
+
+	$self->{peer}->kill9;
+	return 1;
+}
+
+# Undoes what lasts; whoever waits goes on.
+sub relent
+{
+	my ($self) = @_;
+
+	$self->{peer}->start unless $self->{peer}->running;
+	eval { $self->{peer}->clear_faults; 1 }
+	  or $self->{peer}->kill9->start;
+	return;
 }
 
 sub stop

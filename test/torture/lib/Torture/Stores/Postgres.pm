@@ -58,6 +58,39 @@ sub arrived
 	return split /\n/, $ids // die "could not read table $name\n";
 }
 
+# What goes wrong with its requests, goes wrong on the wire.
+sub fault
+{
+	return undef;
+}
+
+sub holds
+{
+	return 0;
+}
+
+# A session, or everything at once.
+sub kill
+{
+	my ($self) = @_;
+
+	return $self->{server}->signal('KILL', qr/^torture store/)
+	  if rand() < 0.5;
+	$self->{server}->kill_all;
+	return $self->{down} = 1;
+}
+
+# Undoes what lasts.
+sub relent
+{
+	my ($self) = @_;
+
+	$self->{server}->start if $self->{down};
+	$self->{down} = 0;
+	$self->{server}->await;
+	return;
+}
+
 sub stop
 {
 	my ($self) = @_;

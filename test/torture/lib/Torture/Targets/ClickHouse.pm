@@ -21,6 +21,7 @@ use Time::HiRes qw(time usleep);	# sleep-ok: for polls with a deadline
 use lib "$FindBin::RealBin/../t/lib";
 use ClickHousePeer;
 use Torture::Certificates;
+use Torture::Requests;
 use Torture::Wire;
 use Torture::Writer;
 
@@ -34,24 +35,6 @@ my %options = (
 	lz4 => { compression => 'lz4' },
 	wide => { compression => 'none' },
 	picky => {});
-
-# Nothing is written when these are said before the batch was read.
-my @early = (
-	[ 60, 'Table t does not exist' ],
-	[ 202, 'Too many simultaneous queries' ],
-	[ 252, 'Too many parts (300)' ],
-	[ 516, 'Authentication failed' ],
-	[ 745, 'Server is overloaded' ]);
-
-# With these nobody can say what is there.
-my @uncertain = (
-	[ 159, 'Timeout exceeded' ],
-	[ 241, 'Query memory limit exceeded' ],
-	[ 243, 'Not enough space' ],
-	[ 319, 'Unknown status of insert' ],
-	[ 394, 'Query was cancelled' ],
-	[ 425, 'System error' ],
-	[ 999, 'Coordination error' ]);
 
 # dir: for data and log.
 sub new
@@ -81,6 +64,7 @@ sub create
 
 	mkdir $dir or die "could not create $dir: $!\n";
 	$self->{peer} = ClickHousePeer->new(dir => $dir, start => 0);
+	$self->{requests} = Torture::Requests->new($self->{peer}, 3);
 	$self->_start;
 	$self->{certificates} =
 	  Torture::Certificates->new("$self->{dir}/clickhouse_tls");
@@ -163,13 +147,13 @@ sub faults
 		[ 3, 'kill store server', 1, sub { $self->_crash } ],
 		[ 7, 'kill store server at a point', 1, sub { $self->_kill_at_point } ],
 		[ 3, 'stall store server', 0, sub { $self->_stall } ],
-		[ 7, 'drop request', 0, sub { $self->_drop } ],
-		[ 4, 'let request hang', 0, sub { $self->_hang } ],
-		[ 4, 'slow down request', 0, sub { $self->_slow_down } ],
-		[ 4, 'early error', 0, sub { $self->_fail_early } ],
-		[ 5, 'error of uncertain effect', 0, sub { $self->_fail } ],
-		[ 4, 'answer of a proxy', 0, sub { $self->_answer_foreign } ],
-		[ 2, 'wrong count', 0, sub { $self->_miscount } ],
+		[ 7, 'drop request', 0, sub { $self->_plan('drop') } ],
+		[ 4, 'let request hang', 0, sub { $self->_plan('hang') } ],
+		[ 4, 'slow down request', 0, sub { $self->_plan('slow_down') } ],
+		[ 4, 'early error', 0, sub { $self->_plan('fail_early') } ],
+		[ 5, 'error of uncertain effect', 0, sub { $self->_plan('fail') } ],
+		[ 4, 'answer of a proxy', 0, sub { $self->_plan('answer_foreign') } ],
+		[ 2, 'wrong count', 0, sub { $self->_plan('miscount') } ],
 		[ 1, 'refuse batch', 0, sub { $self->_refuse } ],
 		[ 3, 'wrong certificate', 0, sub { $self->_pretend } ]);
 
@@ -213,14 +197,20 @@ sub _kill_at_point
 {
 	my ($self) = @_;
 
-	$self->_plan(
-		_one_of(qw(before body commit committed answer)), 'kill',
-		kind => _mostly_insert(),
-		nth => 1 + int rand 5) or return 0;
+	$self->_plan('kill') or return 0;
 	my $met = $self->{peer}->await_end($MEET_SECONDS);
 
 	$self->relent;
 	return $met;
+}
+
+# false: nobody can be told.
+sub _plan
+{
+	my ($self, $what) = @_;
+
+	return 0 if $self->{stalled};
+	return $self->{requests}->plan($what);
 }
 
 # Processes that do not answer, and go on later with what lies in front of them.
@@ -233,84 +223,6 @@ sub _stall
 	return kill 'STOP', -$self->{peer}{pid};
 }
 
-sub _drop
-{
-	my ($self) = @_;
-
-	return $self->_plan(
-		_one_of(qw(before body commit committed answer)),
-		_one_of(qw(rst fin)),
-		kind => _mostly_insert(),
-		bytes => int(10 ** rand 4));
-}
-
-sub _hang
-{
-	my ($self) = @_;
-
-	return $self->_plan(_one_of(qw(before body commit committed answer)),
-		'hang', kind => _mostly_insert());
-}
-
-sub _slow_down
-{
-	my ($self) = @_;
-
-	return $self->_plan(
-		_one_of(qw(before body commit committed)), 'slow',
-		kind => _mostly_insert(),
-		seconds => sprintf '%.2f', rand() ** 2 * 4);
-}
-
-sub _fail_early
-{
-	my ($self) = @_;
-	my ($code, $text) = @{ _one_of(@early) };
-
-	return $self->_plan('before', 'error',
-		code => $code, text => "$text. (NAME)");
-}
-
-sub _fail
-{
-	my ($self) = @_;
-	my ($code, $text) = @{ _one_of(@uncertain) };
-	my $action = _one_of(qw(error error ok_exception));
-
-	return $self->_plan(
-		_one_of(qw(commit committed)), $action,
-		code => $code,
-		text => "$text. (NAME)",
-		$action eq 'ok_exception' ? (tagged => int rand 2) : ());
-}
-
-sub _answer_foreign
-{
-	my ($self) = @_;
-	my @patience = (headers => { 'Retry-After' => '1' });
-	my ($status, $points, @more) = @{
-		_one_of(
-			[ 429, ['before'], @patience ],
-			[ 413, ['before'] ],
-			[ 307, ['before'] ],
-			[ 404, ['before'] ],
-			[ 503, [qw(before commit committed)], @patience ],
-			[ 502, [qw(before commit committed)] ],
-			[ 500, [qw(before commit committed)] ],
-			[ 200, [qw(before commit committed)] ])
-	};
-
-	return $self->_plan(_one_of(@$points), 'foreign',
-		status => $status, text => '<p>a page</p>', @more);
-}
-
-sub _miscount
-{
-	my ($self) = @_;
-
-	return $self->_plan('committed', 'rows', rows => int rand 3);
-}
-
 # NB: a store that refuses an event over and over, and others not, is believed.
 # So this happens to a batch once in a while only.
 sub _refuse
@@ -319,8 +231,7 @@ sub _refuse
 
 	return 0 if time - $self->{refused} < 10;
 	$self->{refused} = time;
-	return $self->_plan('commit', 'error',
-		code => 117, text => 'Incorrect data. (NAME)');
+	return $self->_plan('refuse');
 }
 
 # Connections that are there are not asked again, so they end.
@@ -332,33 +243,6 @@ sub _pretend
 	$certificates->show_wrong;
 	$self->{wires}{zstd}->order($_) foreach qw(refuse open);
 	return 1;
-}
-
-# Plans a fault for a request of the next ones.  false: nobody can be told.
-sub _plan
-{
-	my ($self, $point, $action, %spec) = @_;
-	my $planned = eval
-	{
-		die "it is stalled\n" if $self->{stalled};
-		$self->{peer}->fault(
-			point => $point,
-			action => $action,
-			nth => 1 + int rand 3,
-			%spec);
-	};
-
-	return defined $planned;
-}
-
-sub _mostly_insert
-{
-	return rand() < 0.7 ? 'insert' : 'any';
-}
-
-sub _one_of
-{
-	return $_[ rand @_ ];
 }
 
 # Undoes what lasts.
