@@ -94,7 +94,7 @@ request_once(TlbqState *state, const char *method, const char *url,
 	if (reply->end == TL_HTTP_ANSWERED)
 		return true;
 	tlbq_fail(verdict, reply->end == TL_HTTP_STOPPED ? TL_CAUSE_NONE :
-			  TL_CAUSE_NETWORK, NULL, "%s",
+			  reply->bad_file ? TL_CAUSE_CONFIG : TL_CAUSE_NETWORK, NULL, "%s",
 			  reply->end == TL_HTTP_STOPPED ? "stopped" :
 			  reply->error[0] ? reply->error : "no answer within the time limit");
 	return false;

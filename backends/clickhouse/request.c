@@ -158,7 +158,10 @@ transported(TlchState *state, const TlHttpReply *reply, TlVerdict *verdict)
 					  state->timeout_ms);
 			break;
 		case TL_HTTP_FAILED:
-			tlch_fail(verdict, TL_CAUSE_NETWORK, NULL, "%s", reply->error);
+			tlch_fail(verdict, reply->bad_file ? TL_CAUSE_CONFIG :
+					  TL_CAUSE_NETWORK, NULL, "%s%s", reply->error,
+					  reply->bad_file ?
+					  " (options ca_file, cert_file and key_file)" : "");
 			break;
 	}
 	return false;

@@ -559,6 +559,8 @@ finish(TlHttp *http, TlHttpReply *reply)
 	else
 		strlcpy(reply->error, http->error[0] ? http->error :
 				curl_easy_strerror(rc), sizeof(reply->error));
+	reply->bad_file = rc == CURLE_SSL_CERTPROBLEM ||
+		rc == CURLE_SSL_CACERT_BADFILE;
 	return rc == CURLE_OPERATION_TIMEDOUT ? TL_HTTP_TIMEOUT : TL_HTTP_FAILED;
 }
 

@@ -169,7 +169,7 @@ sub trust
 	refused('default_ca', 'network', qr/certificate/i, %user,
 		ca_file => '/etc/ssl/certs/ca-certificates.crt')
 	  if -e '/etc/ssl/certs/ca-certificates.crt';
-	refused('no_ca', '\w+', qr/nowhere/, %user, ca_file => "$dir/nowhere");
+	refused('no_ca', 'config', qr/nowhere.*ca_file/, %user, ca_file => "$dir/nowhere");
 	set_targets($node, 'plain=' . $peer->url(%user, tls => 'off'));
 	wait_until($node, 'app',
 		q(SELECT state FROM token_ledger.status WHERE target = 'plain'),
