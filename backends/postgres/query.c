@@ -168,9 +168,11 @@ static bool
 start_query(TlpgState *state, const char *sql, const TlpgParams *params,
 			TlVerdict *verdict)
 {
-	int			formats[lengthof(params->types)] = {1, 1, 1, 1};
+	int			formats[TLPG_MAX_PARAMS];
 	int			ok;
 
+	for (int i = 0; i < TLPG_MAX_PARAMS; i++)
+		formats[i] = 1;
 	PQclear(state->rows);
 	state->rows = NULL;
 	if (params == NULL)

@@ -83,12 +83,21 @@ sub kill
 	return 1;
 }
 
+# NB: a request has its faults from its beginning, so a kill may come late.
+sub tend
+{
+	my ($self) = @_;
+
+	$self->{peer}->start unless $self->{peer}->running;
+	return;
+}
+
 # Undoes what lasts; whoever waits goes on.
 sub relent
 {
 	my ($self) = @_;
 
-	$self->{peer}->start unless $self->{peer}->running;
+	$self->tend;
 	eval { $self->{peer}->clear_faults; 1 }
 	  or $self->{peer}->kill9->start;
 	return;

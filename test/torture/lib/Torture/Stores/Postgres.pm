@@ -80,6 +80,11 @@ sub kill
 	return $self->{down} = 1;
 }
 
+sub tend
+{
+	return;
+}
+
 # Undoes what lasts.
 sub relent
 {
