@@ -49,7 +49,7 @@ secret_read_file(const char *option, const char *path, StringInfo out,
 	}
 
 	/* NB: not blocking, for a path that is a named pipe. */
-	fd = BasicOpenFile(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+	fd = BasicOpenFile(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | PG_BINARY);
 	if (fd < 0)
 	{
 		*error = psprintf("option \"%s\": could not open file \"%s\": %m",

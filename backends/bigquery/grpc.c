@@ -115,7 +115,7 @@ judge(TlbqState *state, const TlHttpReply *http, TlbqReply *reply)
 		tlbq_classify_grpc(UNAVAILABLE, 0, "the answer has no grpc-status",
 						   &reply->error);
 	else if (strcmp(status.data, "0") != 0)
-		judge_status(state, atoi(status.data), reply);
+		judge_status(state, (int) strtol(status.data, NULL, 10), reply);
 	else if (!find_message(http, reply))
 		tlbq_classify_grpc(INTERNAL, 0, "the answer is not of gRPC",
 						   &reply->error);

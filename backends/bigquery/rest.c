@@ -123,7 +123,8 @@ read_retry_after(TlbqState *state, TlVerdict *verdict)
 	initStringInfo(&seconds);
 	if (tl_http_header(state->rest, "Retry-After", &seconds))
 		verdict->retry_after_ms =
-			Min(Max(atoi(seconds.data), 0), MAX_RETRY_AFTER) * 1000;
+			(int) Min(Max(strtol(seconds.data, NULL, 10), 0),
+					  MAX_RETRY_AFTER) * 1000;
 }
 
 void

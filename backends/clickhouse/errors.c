@@ -178,11 +178,11 @@ static int
 find_code(const char *code_header, const char *text)
 {
 	const char *p = strstr(text, "Code: ");
-	int			code = code_header ? atoi(code_header) : 0;
+	long		code = code_header ? strtol(code_header, NULL, 10) : 0;
 
 	if (code <= 0 && p != NULL && strstr(p, "DB::") != NULL)
-		code = atoi(p + 6);
-	return Max(code, 0);
+		code = strtol(p + 6, NULL, 10);
+	return (int) Min(Max(code, 0), PG_INT32_MAX);
 }
 
 /* A proxy's words are not passed on: they may be a whole page. */

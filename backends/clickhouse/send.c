@@ -316,7 +316,7 @@ judge_error(Insert *insert, const TlHttpReply *reply)
 	initStringInfo(&seconds);
 	if (tl_http_header(state->http, "Retry-After", &seconds))
 		insert->verdict->retry_after_ms =
-			Min(Max(atoi(seconds.data), 0), 3600) * 1000;
+			(int) Min(Max(strtol(seconds.data, NULL, 10), 0), 3600) * 1000;
 	if (error.cause == TL_CAUSE_SCHEMA)
 		state->remote = NULL;	/* look again */
 	if (early)

@@ -60,8 +60,8 @@ typedef struct TlHttpReply
 	bool		sent;			/* some of the body was handed to libcurl: the
 								 * server may have acted on it */
 	int			status;			/* of TL_HTTP_ANSWERED */
-	bool		bad_file;		/* of TL_HTTP_FAILED: no certificate or key can
-								 * be read from the file of an option */
+	bool		bad_file;		/* of TL_HTTP_FAILED: a certificate's or key's
+								 * file cannot be used */
 	const char *body;			/* what was not consumed */
 	Size		body_len;
 	char		error[256];		/* libcurl's words, unless answered */

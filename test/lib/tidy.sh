@@ -28,8 +28,9 @@ tidy_files()
 
 	shift
 	while IFS=$'\t' read -r directory file flags; do
-		name=${directory#"$WORK/tree"}/$file
-		name=$(normal_path "$name")
+		[[ "$file" = /* ]] && name=$file || name=$directory/$file
+		name=$(realpath -s -m "$name")
+		name=${name#"$WORK/tree/"}
 		[ $# -eq 0 ] || [[ " $* " = *" ${name%.c} "* ]] || continue
 		[[ "$seen" = *" $name "* ]] && continue
 		seen+=" $name "
@@ -37,13 +38,6 @@ tidy_files()
 		judge "tidy/${name%.c}" "$WORK/log/tidy" bash -c 'cd "$1" && shift &&
 			clang-tidy --quiet "$@"' - "$directory" "$file" -- "${words[@]}"
 	done <"$list"
-}
-
-# a/b/../c is a/c.
-normal_path()
-{
-	sed -E ':again; s#(^|/)[^/.]+/\.\./#\1#; t again; s#^\./##; s#^/##; s#/\./#/#g' \
-		<<<"$1"
 }
 
 # One line for each file that make compiles in TREE: the directory where it does
