@@ -284,7 +284,7 @@ sign(StringInfo out, TlJson *key, const char *more)
 	tl_json_append_string(&claims, email, strlen(email));
 	appendStringInfo(&claims, ",%s,\"iat\":" INT64_FORMAT ",\"exp\":"
 					 INT64_FORMAT "}", more, now, now + JWT_SECONDS);
-	return tl_sign_jwt(out, header.data, claims.data, pem);
+	return tl_sign_jwt(out, header.data, claims.data, pem, NULL);
 }
 
 static bool

@@ -22,8 +22,9 @@
 static void encode(StringInfo out, const void *data, Size len,
 				   const char *alphabet, bool pad);
 static int	decode_digit(char c);
-static EVP_PKEY *read_key(const char *pem, const char **error);
-static int	no_passphrase(char *buffer, int size, int rwflag, void *arg);
+static EVP_PKEY *read_key(const char *pem, const char *passphrase,
+						  const char **error);
+static int	give_passphrase(char *buffer, int size, int rwflag, void *arg);
 static bool sign(EVP_PKEY *key, const char *data, Size len,
 				 unsigned char *signature, size_t *signature_len);
 
@@ -105,7 +106,7 @@ decode_digit(char c)
 
 const char *
 tl_sign_jwt(StringInfo out, const char *header, const char *claims,
-			const char *private_key)
+			const char *private_key, const char *passphrase)
 {
 	unsigned char signature[MAX_SIGNATURE];
 	size_t		len = sizeof(signature);
@@ -116,7 +117,7 @@ tl_sign_jwt(StringInfo out, const char *header, const char *claims,
 	tl_base64url(out, header, strlen(header));
 	appendStringInfoChar(out, '.');
 	tl_base64url(out, claims, strlen(claims));
-	key = read_key(private_key, &error);
+	key = read_key(private_key, passphrase, &error);
 	if (key == NULL)
 		return error;
 	if (!sign(key, out->data + begin, out->len - begin, signature, &len))
@@ -131,30 +132,43 @@ tl_sign_jwt(StringInfo out, const char *header, const char *claims,
 }
 
 static EVP_PKEY *
-read_key(const char *pem, const char **error)
+read_key(const char *pem, const char *passphrase, const char **error)
 {
 	BIO		   *bio = BIO_new_mem_buf(pem, -1);
 	EVP_PKEY   *key = NULL;
 
 	*error = NULL;
 	if (bio != NULL)
-		key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
+		key = PEM_read_bio_PrivateKey(bio, NULL, give_passphrase,
+									  unconstify(char *, passphrase));
 	BIO_free(bio);
 	ERR_clear_error();
 	if (key != NULL && EVP_PKEY_base_id(key) == EVP_PKEY_RSA &&
 		EVP_PKEY_size(key) <= MAX_SIGNATURE)
 		return key;
-	*error = key == NULL ? "the private key is not one in PEM format" :
-		"the private key is not of RSA";
+	if (key != NULL)
+		*error = "the private key is not of RSA";
+	else if (strstr(pem, "ENCRYPTED") == NULL)
+		*error = "the private key is not one in PEM format";
+	else
+		*error = passphrase == NULL ?
+			"the private key is encrypted, and there is no passphrase" :
+			"the private key cannot be decrypted with its passphrase";
 	EVP_PKEY_free(key);
 	return NULL;
 }
 
 /* OpenSSL would ask at the terminal. */
 static int
-no_passphrase(char *buffer, int size, int rwflag, void *arg)
+give_passphrase(char *buffer, int size, int rwflag, void *arg)
 {
-	return -1;
+	const char *passphrase = arg;
+	Size		len = passphrase ? strlen(passphrase) : 0;
+
+	if (passphrase == NULL || len > (Size) size)
+		return -1;
+	memcpy(buffer, passphrase, len);
+	return (int) len;
 }
 
 static bool
@@ -173,10 +187,11 @@ sign(EVP_PKEY *key, const char *data, Size len, unsigned char *signature,
 }
 
 const char *
-tl_key_fingerprint(StringInfo out, const char *private_key)
+tl_key_fingerprint(StringInfo out, const char *private_key,
+				   const char *passphrase)
 {
 	const char *error;
-	EVP_PKEY   *key = read_key(private_key, &error);
+	EVP_PKEY   *key = read_key(private_key, passphrase, &error);
 	unsigned char *der = NULL;
 	unsigned char digest[EVP_MAX_MD_SIZE];
 	unsigned int digest_len = 0;

@@ -23,17 +23,19 @@ extern bool tl_base64_decode(StringInfo out, const char *text, Size len);
 
 /*
  * Appends <header>.<claims>.<signature>; header and claims are JSON texts,
- * private_key is PEM (PKCS#1 or PKCS#8).  Returns NULL, or what is wrong;
- * no part of the key is in it.
+ * private_key is PEM (PKCS#1 or PKCS#8), passphrase that of an encrypted one
+ * (NULL: none).  Returns NULL, or what is wrong; no part of the key is in it.
  */
 extern const char *tl_sign_jwt(StringInfo out, const char *header,
-							   const char *claims, const char *private_key);
+							   const char *claims, const char *private_key,
+							   const char *passphrase);
 
 /*
  * Appends the standard base64 of the SHA-256 of the public half, as its DER
  * SubjectPublicKeyInfo.  Returns NULL, or what is wrong.
  */
 extern const char *tl_key_fingerprint(StringInfo out,
-									  const char *private_key);
+									  const char *private_key,
+									  const char *passphrase);
 
 #endif							/* TL_AUTH_H */

@@ -349,6 +349,7 @@ set_up_request(TlHttp *http, const TlHttpRequest *request)
 	SETOPT(easy, CURLOPT_HTTPHEADER, http->headers);
 	SETOPT(easy, CURLOPT_TIMEOUT_MS, (long) Max(left, 1));
 	SETOPT(easy, CURLOPT_CUSTOMREQUEST, request->method);
+	SETOPT(easy, CURLOPT_ACCEPT_ENCODING, request->decode ? "" : NULL);
 	if (http->http2)
 	{
 		const char *error = choose_version(easy, request->url);

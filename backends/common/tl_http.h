@@ -43,6 +43,7 @@ typedef struct TlHttpRequest
 	int64		deadline;		/* of tl_http_now_ms() */
 	TlHttpConsumeCB consume;	/* NULL: the whole body is kept */
 	void	   *arg;
+	bool		decode;			/* the answer's body may come compressed */
 } TlHttpRequest;
 
 typedef enum TlHttpEnd

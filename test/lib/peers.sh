@@ -17,6 +17,8 @@
 #						engine
 #	provide_bigquery	TOKENLEDGER_BIGQUERY_PEER, the double of BigQuery in
 #						test/peers/bigquery
+#	provide_snowflake	TOKENLEDGER_SNOWFLAKE_PYTHON, a Python with the emulator
+#						of Snowflake that the double in test/peers/snowflake runs
 #	provide_kafka		TOKENLEDGER_KAFKA, the libraries of Apache Kafka's broker;
 #						needs java and kcat besides
 #	provide_toxiproxy	TOKENLEDGER_TOXIPROXY, the proxy that cuts connections
@@ -26,6 +28,7 @@
 
 CHDB_VERSION=4.4.0
 CHDB_CORE_VERSION=26.9.0
+SNOWDUCK_VERSION=0.3.0
 TOXIPROXY_VERSION=2.12.0
 BIGQUERY_PEER=$(dirname "${BASH_SOURCE[0]}")/../peers/bigquery
 KAFKA_VERSION=4.4.0
@@ -171,6 +174,30 @@ install_bigquery()
 	need_go && cp "$BIGQUERY_PEER"/*.go "$BIGQUERY_PEER"/go.* "$1" &&
 		cd "$1" && nice_go build -ldflags='-s -w' -o peer . &&
 		nice_go test -c -ldflags='-s -w' -o peer.test .
+}
+
+# Snowflake: an emulator that executes its SQL.  Newer versions of sqlglot are
+# none of those that it can be imported with.
+
+provide_snowflake()
+{
+	local path
+
+	export TOKENLEDGER_SNOWFLAKE_PYTHON='' TOKENLEDGER_SNOWFLAKE_PYTHON_MISSING=''
+	if path=$(install_peer "snowduck-$SNOWDUCK_VERSION" install_snowduck) &&
+		"$path/bin/python" -c 'import snowduck.connector, jwt, zstandard' \
+			2>/dev/null; then
+		TOKENLEDGER_SNOWFLAKE_PYTHON=$path/bin/python
+		return 0
+	fi
+	TOKENLEDGER_SNOWFLAKE_PYTHON_MISSING="snowduck $SNOWDUCK_VERSION is not in $(peer_cache)"
+	return 1
+}
+
+install_snowduck()
+{
+	install_python "$1" "snowduck==$SNOWDUCK_VERSION" \
+		"sqlglot[c]==30.22.0" "zstandard==0.25.0"
 }
 
 # Kafka: the broker's libraries, from Maven Central; pom.xml names the version.

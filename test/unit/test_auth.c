@@ -109,7 +109,7 @@ test_jwt(void)
 	unit_test("a JWT is signed, and verified with the right key only");
 	initStringInfo(&jwt);
 	CHECK(tl_sign_jwt(&jwt, "{\"alg\":\"RS256\"}", "{\"iss\":\"me\"}",
-					  pem_of(key, true)) == NULL);
+					  pem_of(key, true), NULL) == NULL);
 	CHECK(strncmp(jwt.data, base64url("{\"alg\":\"RS256\"}"), 20) == 0);
 	CHECK(strstr(jwt.data, base64url("{\"iss\":\"me\"}")) != NULL);
 	CHECK(verify(key, jwt.data));
@@ -118,17 +118,58 @@ test_jwt(void)
 	unit_test("what stands before it stays and is not signed");
 	resetStringInfo(&jwt);
 	appendStringInfoString(&jwt, "assertion=");
-	CHECK(tl_sign_jwt(&jwt, "{}", "{}", pem_of(key, true)) == NULL);
+	CHECK(tl_sign_jwt(&jwt, "{}", "{}", pem_of(key, true), NULL) == NULL);
 	CHECK(strncmp(jwt.data, "assertion=e30.e30.", 18) == 0);
 	CHECK(verify(key, jwt.data + 10));
 
 	unit_test("keys that are none");
-	CHECK(tl_sign_jwt(&jwt, "{}", "{}", "secret") != NULL);
-	CHECK(strstr(tl_sign_jwt(&jwt, "{}", "{}", "secret"), "secret") == NULL);
-	CHECK(tl_sign_jwt(&jwt, "{}", "{}", pem_of(key, false)) != NULL);
+	CHECK(tl_sign_jwt(&jwt, "{}", "{}", "secret", NULL) != NULL);
+	CHECK(strstr(tl_sign_jwt(&jwt, "{}", "{}", "secret", NULL),
+				 "secret") == NULL);
+	CHECK(tl_sign_jwt(&jwt, "{}", "{}", pem_of(key, false), NULL) != NULL);
 	CHECK(strstr(tl_sign_jwt(&jwt, "{}", "{}",
-							 pem_of(EVP_EC_gen("P-256"), true)),
+							 pem_of(EVP_EC_gen("P-256"), true), NULL),
 				 "not of RSA") != NULL);
+}
+
+static char *
+encrypted_pem_of(EVP_PKEY *key, const char *passphrase)
+{
+	BIO		   *bio = BIO_new(BIO_s_mem());
+	char	   *data;
+	long		len;
+
+	PEM_write_bio_PKCS8PrivateKey(bio, key, EVP_aes_256_cbc(), passphrase,
+								  strlen(passphrase), NULL, NULL);
+	len = BIO_get_mem_data(bio, &data);
+	return pnstrdup(data, len);
+}
+
+static void
+test_encrypted(void)
+{
+	EVP_PKEY   *key = EVP_RSA_gen(2048);
+	char	   *pem = encrypted_pem_of(key, "open sesame");
+	StringInfoData jwt;
+	StringInfoData plain;
+	StringInfoData decrypted;
+	const char *error;
+
+	unit_test("an encrypted key needs its passphrase");
+	initStringInfo(&jwt);
+	initStringInfo(&plain);
+	initStringInfo(&decrypted);
+	CHECK(tl_sign_jwt(&jwt, "{}", "{}", pem, "open sesame") == NULL);
+	CHECK(verify(key, jwt.data));
+	CHECK(tl_key_fingerprint(&decrypted, pem, "open sesame") == NULL);
+	CHECK(tl_key_fingerprint(&plain, pem_of(key, true), NULL) == NULL);
+	CHECK_STR(decrypted.data, plain.data);
+	error = tl_sign_jwt(&jwt, "{}", "{}", pem, "secret");
+	CHECK(strstr(error, "cannot be decrypted") != NULL);
+	CHECK(strstr(error, "secret") == NULL);
+	CHECK(strstr(tl_sign_jwt(&jwt, "{}", "{}", pem, NULL),
+				 "there is no passphrase") != NULL);
+	CHECK(tl_sign_jwt(&jwt, "{}", "{}", pem_of(key, true), "unused") == NULL);
 }
 
 /* As "openssl rsa -pubin -outform der | openssl dgst -sha256" has it. */
@@ -146,12 +187,12 @@ test_fingerprint(void)
 	unit_test("the fingerprint of a key");
 	initStringInfo(&ours);
 	initStringInfo(&theirs);
-	CHECK(tl_key_fingerprint(&ours, pem_of(key, true)) == NULL);
+	CHECK(tl_key_fingerprint(&ours, pem_of(key, true), NULL) == NULL);
 	EVP_Digest(der, der_len, digest, &len, EVP_sha256(), NULL);
 	tl_base64(&theirs, digest, len);
 	CHECK_STR(ours.data, theirs.data);
 	CHECK_INT(ours.len, 44);
-	CHECK(tl_key_fingerprint(&ours, "none") != NULL);
+	CHECK(tl_key_fingerprint(&ours, "none", NULL) != NULL);
 }
 
 int
@@ -159,6 +200,7 @@ main(void)
 {
 	test_base64();
 	test_jwt();
+	test_encrypted();
 	test_fingerprint();
 	return unit_done();
 }

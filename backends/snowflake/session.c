@@ -1,0 +1,280 @@
+/*-------------------------------------------------------------------------
+ *
+ * session.c
+ *	  Opening, closing and describing a session of Snowflake.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+#include "tlsf.h"
+
+#define DEFAULT_TIMEOUT		60000
+
+static const char *parse_options(TlsfState *state);
+static const char *parse_endpoint(TlsfState *state, const char *host);
+static const char *parse_auth(TlsfState *state);
+static const char *parse_user(TlsfState *state);
+static const char *parse_object(const TlsfState *state, const char *option,
+								const char **value);
+static bool has_secret(const TlsfState *state, const char *name);
+static int	int_option(const TlsfState *state, const char *name,
+					   int otherwise);
+
+/*
+ * TlBackend.open: reads the options, connects to nothing.
+ *
+ * One requestId runs one statement, and a MERGE finds what an earlier one has
+ * brought; only two at the same time might not see each other.  After twice
+ * the time that a statement may take the core asks: see resolve.c.
+ */
+TlOutcome
+tlsf_open(TlSession *session, TlVerdict *verdict)
+{
+	MemoryContext old = MemoryContextSwitchTo(session->mcxt);
+	TlsfState  *state = palloc0(sizeof(TlsfState));
+	const char *error;
+
+	state->session = session;
+	state->table_mcxt = AllocSetContextCreate(session->mcxt,
+											  "tokenledger remote table",
+											  ALLOCSET_SMALL_SIZES);
+	error = parse_options(state);
+	MemoryContextSwitchTo(old);
+	session->private_state = state;
+	session->guarantee = TL_PER_BATCH;
+	session->token_valid_ms = 2 * (int64) state->statement_timeout_ms;
+	state->fence_until = tl_http_now_ms() + state->statement_timeout_ms;
+	if (error == NULL)
+		return TL_OK;
+	tlsf_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
+	return TL_REFUSED;
+}
+
+/* Returns NULL, or what is wrong with the target's URL. */
+static const char *
+parse_options(TlsfState *state)
+{
+	TlSession  *session = state->session;
+	const char *identifiers = tlsf_core->option(session, "identifiers");
+	const char *margin = tlsf_core->option(session, "time_margin");
+	bool		exact = identifiers && strcmp(identifiers, "exact") == 0;
+	char	   *host;
+	char	   *account;
+	const char *error;
+
+	state->statement_timeout_ms = int_option(state, "statement_timeout",
+											 60000);
+	state->timeout_ms = int_option(state, "timeout", DEFAULT_TIMEOUT);
+	state->time_margin_ms = margin ? strtoll(margin, NULL, 10) : 0;
+	state->http_settings.ca_file = tlsf_core->option(session, "ca_file");
+	state->http_settings.connect_timeout_ms =
+		int_option(state, "connect_timeout", 10000);
+	error = tlsf_parse_account(session->hosts, &host, &account);
+	if (error != NULL)
+		return error;
+	state->jwt_account = account;
+	error = tlsf_parse_name(session->path,
+							tlsf_core->option(session, "table"), exact,
+							&state->name);
+	if (error == NULL)
+		error = parse_endpoint(state, host);
+	if (error == NULL)
+		error = parse_object(state, "warehouse", &state->warehouse);
+	if (error == NULL)
+		error = parse_object(state, "role", &state->role);
+	return error ? error : parse_auth(state);
+}
+
+static const char *
+parse_endpoint(TlsfState *state, const char *host)
+{
+	const char *value = tlsf_core->option(state->session, "endpoint");
+	char	   *copy;
+	const char *name;
+
+	if (value == NULL)
+	{
+		state->url = psprintf("https://%s.snowflakecomputing.com", host);
+		return NULL;
+	}
+	copy = pstrdup(value);
+	while (copy[0] != '\0' && copy[strlen(copy) - 1] == '/')
+		copy[strlen(copy) - 1] = '\0';
+	state->url = copy;
+	name = strstr(copy, "://");
+	if (name == NULL || (strncmp(copy, "https://", 8) != 0 &&
+						 strncmp(copy, "http://", 7) != 0) ||
+		name[3] == '\0' || strpbrk(name + 3, "/?#@") != NULL)
+		return "option \"endpoint\" must be http[s]://host[:port]";
+	if (strncmp(copy, "http://", 7) == 0 && !tlsf_url_is_local(copy))
+		return "option \"endpoint\" is not https: others could read the token";
+	return NULL;
+}
+
+/* Exactly one way to say who we are. */
+static const char *
+parse_auth(TlsfState *state)
+{
+	bool		key = has_secret(state, "private_key");
+	bool		oauth = has_secret(state, "oauth_token");
+	bool		pat = has_secret(state, "pat");
+
+	if (has_secret(state, "password"))
+		return "Snowflake's SQL API takes no passwords: options \"private_key_file\", \"oauth_token_file\" and \"pat_file\" name what it takes";
+	if (key + oauth + pat != 1)
+		return key + oauth + pat == 0 ?
+			"one of the options \"private_key_file\", \"oauth_token_file\" and \"pat_file\" is needed" :
+			"options \"private_key_file\", \"oauth_token_file\" and \"pat_file\" exclude each other";
+	if (has_secret(state, "private_key_passphrase") && !key)
+		return "option \"private_key_passphrase_file\" goes with \"private_key_file\"";
+	state->auth = key ? TLSF_KEY_PAIR : oauth ? TLSF_OAUTH : TLSF_PAT;
+	return parse_user(state);
+}
+
+/* From the option, or from where a URL has it. */
+static const char *
+parse_user(TlsfState *state)
+{
+	const char *option = tlsf_core->option(state->session, "user");
+	const char *user = option ? option : state->session->user;
+	char	   *upper;
+
+	if (option != NULL && state->session->user != NULL &&
+		strcmp(option, state->session->user) != 0)
+		return "the URL and option \"user\" name two users";
+	if (user == NULL || user[0] == '\0')
+		return state->auth == TLSF_KEY_PAIR ?
+			"option \"user\" is needed: whose key is it?" : NULL;
+	upper = pstrdup(user);
+	for (char *p = upper; *p != '\0'; p++)
+		*p = pg_ascii_toupper((unsigned char) *p);
+	state->user = upper;
+	return NULL;
+}
+
+/* Of a name that the API takes as it is kept. */
+static const char *
+parse_object(const TlsfState *state, const char *option, const char **value)
+{
+	const char *text = tlsf_core->option(state->session, option);
+
+	if (text == NULL)
+		return NULL;
+	*value = tlsf_identifier(text, state->name.exact);
+	return *value != NULL ? NULL :
+		psprintf("option \"%s\" must be a name that needs no quotes in SQL; option identifiers=exact takes others",
+				 option);
+}
+
+static bool
+has_secret(const TlsfState *state, const char *name)
+{
+	return tlsf_core->option(state->session,
+							 psprintf("%s_file", name)) != NULL ||
+		tlsf_core->option(state->session, psprintf("%s_env", name)) != NULL;
+}
+
+static int
+int_option(const TlsfState *state, const char *name, int otherwise)
+{
+	const char *value = tlsf_core->option(state->session, name);
+
+	return value ? atoi(value) : otherwise;
+}
+
+/* TlBackend.close: what is foreign hangs on session->mcxt. */
+void
+tlsf_close(TlSession *session, bool retire)
+{
+	TlsfState  *state = session->private_state;
+
+	(void) tlsf_forget_token(state);
+}
+
+/* To be called at the start of each callback: the clock starts. */
+TlsfState *
+tlsf_begin(TlSession *session)
+{
+	TlsfState  *state = session->private_state;
+
+	state->deadline = tl_http_now_ms() + state->timeout_ms;
+	return state;
+}
+
+/* Fills in the verdict; the first failure stands. */
+void
+tlsf_fail(TlVerdict *verdict, TlCause cause, const char *code,
+		  const char *fmt,...)
+{
+	va_list		args;
+
+	if (verdict->message[0] != '\0')
+		return;
+	verdict->cause = cause;
+	strlcpy(verdict->code, code ? code : "", sizeof(verdict->code));
+	va_start(args, fmt);
+	vsnprintf(verdict->message, sizeof(verdict->message), fmt, args);
+	va_end(args);
+}
+
+/* Lazily: open does no I/O, takes no descriptor.  NULL: see the verdict. */
+TlHttp *
+tlsf_client(TlsfState *state, TlVerdict *verdict)
+{
+	const char *error = NULL;
+
+	if (state->http == NULL)
+		state->http = tl_http_create(tlsf_core, state->session,
+									 &state->http_settings, &error);
+	if (state->http == NULL)
+		tlsf_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
+	return state->http;
+}
+
+/* Until tl_http_now_ms() says so.  false: the core wants its process back. */
+bool
+tlsf_sleep(TlsfState *state, int64 until)
+{
+	int64		left;
+
+	while ((left = until - tl_http_now_ms()) > 0)
+		if (tlsf_core->wait(state->session, NULL, 0, (long) left) ==
+			TL_WAKE_STOP)
+			return false;
+	return true;
+}
+
+/* TlBackend.check_health: needs no warehouse. */
+TlOutcome
+tlsf_check_health(TlSession *session, TlVerdict *verdict)
+{
+	TlsfState  *state = tlsf_begin(session);
+
+	return tlsf_run(state, "SELECT CURRENT_VERSION()", verdict) ?
+		TL_OK : TL_RETRY;
+}
+
+/* TlBackend.describe */
+void
+tlsf_describe(TlSession *session, TlPairCB emit, void *arg)
+{
+	static const char *const auths[] = {
+		[TLSF_KEY_PAIR] = "key pair", [TLSF_OAUTH] = "OAuth",
+		[TLSF_PAT] = "programmatic access token"
+	};
+	TlsfState  *state = session->private_state;
+
+	emit(arg, "account", state->jwt_account);
+	emit(arg, "database", state->name.database);
+	emit(arg, "schema", state->name.schema);
+	emit(arg, "table", state->name.table);
+	emit(arg, "mode", "sql");
+	emit(arg, "auth", auths[state->auth]);
+	emit(arg, "endpoint", state->url);
+	if (state->warehouse != NULL)
+		emit(arg, "warehouse", state->warehouse);
+	if (state->role != NULL)
+		emit(arg, "role", state->role);
+}

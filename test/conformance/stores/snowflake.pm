@@ -1,0 +1,44 @@
+# Backend snowflake, with the strict double, whose SQL an emulator executes.
+# What may still be running is waited for before the table is asked: two
+# seconds here.
+#
+# All targets of a wave fill tables of one schema.
+use strict;
+use warnings FATAL => 'all';
+
+use SnowflakePeer;
+
+my $peer;
+
+return {
+	name => 'snowflake',
+	library => 'snowflake',
+	exactly_once => 1,
+	resolve => 1,
+	inspect => 1,
+	versions => [ 100, 103 ],
+	waits => 2,
+	seeds => 4,
+	variants => [
+		{
+			name => 'sql',
+			guarantee => 'per_batch',
+			asks => 1,
+			options => { timeout => '60s' }
+		}
+	],
+	prepare => sub {
+		$peer = SnowflakePeer->new;
+	},
+	place => sub {
+		my ($node, $variant, $name) = @_;
+
+		return $peer->url(table => $name);
+	},
+	ids => sub {
+		my ($node, $place) = @_;
+		my ($table) = $place =~ /table=([a-z0-9_]+)/;
+
+		return map { $_->{event_id} } $peer->rows($table);
+	}
+};
