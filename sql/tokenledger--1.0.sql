@@ -355,6 +355,7 @@ CREATE TABLE token_ledger.target (
 	remote_hint text,
 	guarantee text,
 	keeps_from timestamptz,
+	lost_event uuid,
 	window_from pg_snapshot,
 	window_to pg_snapshot,
 	window_to_at timestamptz,
@@ -405,6 +406,8 @@ COMMENT ON COLUMN token_ledger.target.guarantee IS
 'What the store is verified to hold once when it is sent twice: an attempt, a batch or an event.';
 COMMENT ON COLUMN token_ledger.target.keeps_from IS
 'The store may have dropped events that are older; NULL: it drops none.';
+COMMENT ON COLUMN token_ledger.target.lost_event IS
+'An event that the store has acknowledged and no longer has: nothing is claimed until it has it again, or retarget() says how to go on. NULL: nothing is known to be lost.';
 COMMENT ON COLUMN token_ledger.target.window_from IS
 'Everything visible in this snapshot has been claimed.';
 COMMENT ON COLUMN token_ledger.target.window_to IS
@@ -481,6 +484,7 @@ CREATE TABLE token_ledger.lane (
 	resolves bigint NOT NULL DEFAULT 0,
 	settled_at timestamptz,
 	last_event uuid,
+	kept_event uuid,
 	retired boolean NOT NULL DEFAULT false,
 	PRIMARY KEY (target_id, lane)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0,
@@ -567,6 +571,8 @@ COMMENT ON COLUMN token_ledger.lane.resolves IS
 COMMENT ON COLUMN token_ledger.lane.settled_at IS 'When the lane last settled.';
 COMMENT ON COLUMN token_ledger.lane.last_event IS
 'An event of the last batch acknowledged, to look up whether the store still has it.';
+COMMENT ON COLUMN token_ledger.lane.kept_event IS
+'An event of an earlier batch, to be looked up as well: after a loss it is missing for longer.';
 COMMENT ON COLUMN token_ledger.lane.retired IS
 'More lanes once ran than the setting now asks for; this one only keeps its totals.';
 
@@ -1758,6 +1764,7 @@ BEGIN
 		AND j.state IN ('requested', 'running');
 	UPDATE token_ledger.target t
 	SET state = 'running', start_request = start, destination = NULL,
+		lost_event = NULL,
 		window_from = NULL, window_to = NULL, window_to_at = NULL,
 		from_until = NULL, to_until = NULL,
 		last_xid = NULL, last_seq = NULL, suspect_to = NULL,
@@ -1846,14 +1853,15 @@ BEGIN
 		RETURN;
 	END IF;
 	UPDATE token_ledger.lane l
-	SET epoch = epoch + 1, backend_state = NULL, last_event = NULL,
+	SET epoch = epoch + 1, backend_state = NULL,
+		last_event = NULL, kept_event = NULL,
 		range_history = 2, held_suspect = held IS NOT NULL,
 		part_xid = NULL, part_seq = NULL, part_rows = NULL,
 		part_checksum = NULL, part_token = NULL, part_history = NULL,
 		part_started_at = NULL, part_event_bytes = NULL
 	WHERE l.target_id = own.id;
 	UPDATE token_ledger.target t
-	SET state = 'running', destination = NULL,
+	SET state = 'running', destination = NULL, lost_event = NULL,
 		cause = NULL, code = NULL, last_error = NULL, error_since = NULL
 	WHERE t.id = own.id;
 	PERFORM token_ledger.wake();

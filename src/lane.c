@@ -283,8 +283,7 @@ static void
 run(Lane *lane)
 {
 	/* lane 0 looks at the store at once: status then tells what is wrong */
-	if (lane->slot->lane == 0)
-		lane->look_first = true;
+	lane->look_first = lane->slot->lane == 0 || lane->failing;
 	for (;;)
 	{
 		process_interrupts(lane);
@@ -403,6 +402,7 @@ retire_if_drained(Lane *lane)
 	MemoryContextSwitchTo(lane->cycle_mcxt);
 	if (lane->queue.row.state != NULL && !lane_target_ready(lane))
 		return;
+	lane->queue.lost = false;
 	lane_succeeded(lane);		/* nobody else could withdraw its failure */
 	queue_retire(&lane->queue);
 	pg_atomic_write_u32(&lane->shared->lanes_needed,
@@ -433,6 +433,8 @@ wait_time(const Lane *lane)
 
 	if (lane->job_retry_at > now)
 		next = Min(next, lane->job_retry_at);
+	if (lane->lost_retry_at > now)
+		next = Min(next, lane->lost_retry_at);
 	if (lane->retry_at > now)
 		next = Min(next, lane->retry_at);
 	else if (lane->phase == LANE_IDLE && lane->claim_at > now)

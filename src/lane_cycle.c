@@ -78,8 +78,8 @@ static void after_call(Lane *lane, const TlVerdict *verdict, bool dropped);
 bool
 lane_cycle(Lane *lane)
 {
-	if (lane->queue.halted)
-		(void) queue_look(&lane->queue);
+	if (lane->queue.halted || lane->failing || lane->queue.lost)
+		(void) queue_look(&lane->queue);	/* has anybody decided? */
 	if (lane->queue.reopen)
 		lane_exit(lane, LANE_EXIT_STOPPED);
 	if (lane->queue.halted)
@@ -99,6 +99,8 @@ lane_cycle(Lane *lane)
 		return false;
 	if (lane->phase == LANE_IDLE)
 		return true;			/* nothing but held events, given up */
+	if (!lane_store_kept(lane))
+		return false;
 
 	if (lane->part == NULL)
 		build_part(lane);
@@ -136,8 +138,8 @@ take_up_remote_changes(Lane *lane)
 		return;
 	lane->remote_changes = changes;
 	lane->inspected = false;
-	lane->retry_at = 0;
-	lane->look_first = lane->slot->lane == 0;	/* for status */
+	lane->retry_at = lane->lost_retry_at = 0;
+	lane->look_first = lane->slot->lane == 0 || lane->failing;
 }
 
 /* A job that sends has its turn after each claim, if there was one or not. */
@@ -147,7 +149,7 @@ claim_in_turn(Lane *lane)
 	bool		others = lane->claim_first;
 
 	lane->claim_first = false;
-	return claim(lane) || others;
+	return (lane_store_kept(lane) && claim(lane)) || others;
 }
 
 /* IDLE → CLAIMED */
@@ -796,6 +798,9 @@ settle(Lane *lane)
 		settlement->state = VARDATA(queue->new_state);
 		settlement->state_len = VARSIZE(queue->new_state) - VARHDRSZ;
 	}
+	if (lane->renew_kept)
+		settlement->kept_event = queue->row.last_event;
+	lane->renew_kept = false;
 	if (!queue_settle(queue, settlement, more && !make_room ?
 					  target->claim_rows : 0, target->batch_rows))
 		return lost(lane);
@@ -863,4 +868,5 @@ after_call(Lane *lane, const TlVerdict *verdict, bool dropped)
 	if (dropped || verdict->cause == TL_CAUSE_SCHEMA ||
 		lane->session->pub.guarantee != lane->guarantee)
 		lane->inspected = false;
+	lane_kept_called(lane, verdict);
 }

@@ -224,6 +224,8 @@ end(Lane *lane, const QueueJob *job, const char *state,
 		verdict = &report->verdict;
 	queue_end_job(&lane->queue, job, state, message, verdict);
 	lane->jobs_at = 0;			/* there may be another one */
+	if (pg_atomic_read_u64(&lane->shared->failing) != 0)
+		tell_remote_changed(MyDatabaseId, lane->target->name);
 	ereport(LOG,
 			(errmsg("tokenledger target \"%s\": job " INT64_FORMAT
 					" (%s) %s", lane->target->name, job->id, job->kind,

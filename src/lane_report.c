@@ -52,7 +52,7 @@ lane_succeeded(Lane *lane)
 {
 	uint64		bit = UINT64CONST(1) << (lane->slot->lane % 64);
 
-	if (lane->attempts == 0 && !lane->failing)
+	if (lane->queue.lost || (lane->attempts == 0 && !lane->failing))
 		return;
 	lane->attempts = 0;
 	lane->retry_at = 0;

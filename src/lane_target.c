@@ -242,7 +242,7 @@ table_missing(Lane *lane)
 		lane_failed_config(lane, TL_CAUSE_SCHEMA,
 						   "the store has lost acknowledged events: its table"
 						   " is gone; bring it back, or make an empty one with"
-						   " token_ledger.create_schema('%s')",
+						   " token_ledger.create_schema('%s') and reconcile it",
 						   target->name);
 	else
 	{
@@ -302,7 +302,13 @@ accept_remote(Lane *lane, const TlRemote *remote)
 	lane->version = remote->version;
 	lane->guarantee = lane->session->pub.guarantee;
 	lane->inspected = true;
-	if (lane->phase == LANE_IDLE)	/* else the part has yet to succeed */
+	lane->keeps_from = remote->keeps_from == PG_INT64_MIN ? DT_NOBEGIN :
+		from_unix(remote->keeps_from);
+	lane->kept_at = 0;
+	lane->connects = lane->session->pub.connects;
+	if (lane_kept_askable(lane))
+		lane->kept_failed = true;	/* that has yet to be asked */
+	else if (lane->phase == LANE_IDLE)	/* else the part has yet to succeed */
 		lane_succeeded(lane);
 	if (lane->target->auto_migrate == AUTO_MIGRATE_ON &&
 		lane->slot->lane == 0 && remote->version < newest)

@@ -81,8 +81,8 @@ static void add_part(QueueArgs *args, const QueuePart *part);
 static void add_totals(QueueArgs *args, const Settlement *settlement,
 					   int64 dead, int64 vanished);
 static void add_position(QueueArgs *args, bool valid, QueuePosition position);
+static void add_event(QueueArgs *args, const pg_uuid_t *event_id);
 static void add_until(QueueArgs *args, bool valid, TimestampTz until);
-static bool is_null_uuid(const pg_uuid_t *uuid);
 static void target_key(Queue *queue, QueueArgs *args);
 
 bool
@@ -252,6 +252,30 @@ queue_read(Queue *queue, BatchBuilder *builder, const ColumnChoice *choice,
 					choice);
 	lane_commit();
 	return batch_taken(builder) - held;
+}
+
+void
+queue_read_acknowledged(Queue *queue, TimestampTz from, BatchBuilder *builder)
+{
+	lane_begin_reading();
+	read_acknowledged(queue->target_id, from, builder);
+	lane_commit();
+}
+
+void
+queue_set_lost(Queue *queue, const pg_uuid_t *event_id)
+{
+	QueueArgs	args = {0};
+
+	lane_begin();
+	target_key(queue, &args);
+	if (event_id == NULL)
+		arg_add_null(&args);
+	else
+		arg_add(&args, UUIDPGetDatum(event_id));
+	queue_run_at(Q_TARGET_LOST, &queue->target_tid, &args);
+	lane_commit();
+	queue->lost = event_id != NULL;
 }
 
 void
@@ -569,6 +593,8 @@ apply_settlement(LaneRow *row, const Settlement *settlement, int32 timeline,
 	}
 	if (!settlement->part_done)
 		return;
+	if (!is_null_uuid(&settlement->last_event))
+		row->last_event = settlement->last_event;
 	*vanished = settlement->held_gone;
 	if (row->range.claimed)
 	{
@@ -655,7 +681,8 @@ read_cursor(Queue *queue, QueueStatement statement, Cursor *cursor)
 	cursor->to_until = (TimestampTz) queue_int64(11, DT_NOBEGIN);
 	queue->halted = strcmp(state, "suspended") == 0 ||
 		strcmp(state, "stopped") == 0;
-	cursor->stopped = queue->paused || queue->halted;
+	queue->lost = DatumGetBool(queue_value(13, &isnull));
+	cursor->stopped = queue->paused || queue->halted || queue->lost;
 	return true;
 }
 
@@ -707,10 +734,8 @@ write_lane(Queue *queue, const LaneRow *row, const Settlement *settlement,
 	arg_add(&args, BoolGetDatum(row->held_suspect));
 	add_totals(&args, settlement, queue->row.range.job != 0 ? 0 :
 			   list_length(settlement->dead), vanished);
-	if (is_null_uuid(&settlement->last_event))
-		arg_add_null(&args);
-	else
-		arg_add(&args, UUIDPGetDatum(&settlement->last_event));
+	add_event(&args, &settlement->last_event);
+	add_event(&args, &settlement->kept_event);
 	add_until(&args, row->range.claimed && row->range.job == 0,
 			  row->range.until);
 	add_until(&args, row->held != NIL && !row->requeued, row->held_until);
@@ -793,6 +818,15 @@ add_position(QueueArgs *args, bool valid, QueuePosition position)
 }
 
 static void
+add_event(QueueArgs *args, const pg_uuid_t *event_id)
+{
+	if (is_null_uuid(event_id))
+		arg_add_null(args);
+	else
+		arg_add(args, UUIDPGetDatum(event_id));
+}
+
+static void
 add_until(QueueArgs *args, bool valid, TimestampTz until)
 {
 	if (valid)
@@ -814,7 +848,7 @@ uuid_array(List *ids)
 										   false, TYPALIGN_CHAR));
 }
 
-static bool
+bool
 is_null_uuid(const pg_uuid_t *uuid)
 {
 	static const pg_uuid_t zero = {{0}};

@@ -53,6 +53,7 @@ static void read_lane(Queue *queue, LaneRow *row);
 static void suspect_lane(LaneRow *row);
 static void read_range(LaneRow *row);
 static void read_part(QueuePart *part);
+static void read_event(int column, pg_uuid_t *event_id);
 static QueuePosition read_position(int column);
 static void find_ledger(Queue *queue);
 
@@ -265,6 +266,7 @@ read_lane(Queue *queue, LaneRow *row)
 	row->state_timeline = (int32) queue_int64(25, queue->timeline);
 	row->held_suspect = DatumGetBool(queue_value(26, &isnull));
 	row->held_until = (TimestampTz) queue_int64(29, DT_NOBEGIN);
+	read_event(30, &row->last_event);
 	if (row->state_timeline != queue->timeline)
 		suspect_lane(row);
 }
@@ -319,6 +321,17 @@ read_part(QueuePart *part)
 	part->history = (TlHistory) queue_int64(20, TL_OVERLAP);
 	part->started_at = (TimestampTz) queue_int64(21, 0);
 	part->event_bytes = queue_int64(22, 0);
+}
+
+static void
+read_event(int column, pg_uuid_t *event_id)
+{
+	bool		isnull;
+	Datum		value = queue_value(column, &isnull);
+
+	memset(event_id, 0, UUID_LEN);
+	if (!isnull)
+		*event_id = *DatumGetUUIDP(value);
 }
 
 static QueuePosition

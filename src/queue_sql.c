@@ -69,20 +69,20 @@ typedef struct StatementText
 	const char *key;			/* NULL: by key alone, all of it is in head */
 	const char *tail;
 	int			nargs;
-	Oid			types[41];
+	Oid			types[42];
 } StatementText;
 
 static const StatementText texts[Q_NSTATEMENTS] = {
 	[Q_LOCK_TARGET] = {
 		"SELECT ctid, window_from, window_to, last_xid, last_seq, paused,"
 		" state, suspect_to, " HAS_REQUEUED ", from_until, to_until,"
-		" destination IS NULL"
+		" destination IS NULL, lost_event IS NOT NULL"
 		" FROM token_ledger.target WHERE ", TARGET_KEY,
 	" FOR UPDATE", 2, {TIDOID, INT4OID}},
 	[Q_LOOK_TARGET] = {
 		"SELECT ctid, window_from, window_to, last_xid, last_seq, paused,"
 		" state, suspect_to, " HAS_REQUEUED ", from_until, to_until,"
-		" destination IS NULL"
+		" destination IS NULL, lost_event IS NOT NULL"
 		" FROM token_ledger.target WHERE ", TARGET_KEY,
 	"", 2, {TIDOID, INT4OID}},
 	[Q_MOVE_CURSOR] = {
@@ -112,6 +112,9 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 		" IS DISTINCT FROM ($3, $4, $5, $6, $7) AND ",
 		TARGET_KEY, " RETURNING ctid", 7,
 	{TIDOID, INT4OID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}},
+	[Q_TARGET_LOST] = {
+		"UPDATE token_ledger.target SET lost_event = $3 WHERE ", TARGET_KEY,
+	" RETURNING ctid", 3, {TIDOID, INT4OID, UUIDOID}},
 	[Q_WRITE_LANE] = {
 		"UPDATE token_ledger.lane SET (" LANE_COLUMNS ") ="
 		" ($5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,"
@@ -123,15 +126,16 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 		" resolves = resolves + $37, filtered = filtered + $38,"
 		" settled_at = CASE WHEN $33 > 0 THEN pg_catalog.now()"
 		" ELSE settled_at END, last_event = COALESCE($39, last_event),"
-		" range_until = $40, held_until = $41 WHERE ",
-		LANE_KEY, " RETURNING ctid", 41,
+		" kept_event = COALESCE($40, kept_event),"
+		" range_until = $41, held_until = $42 WHERE ",
+		LANE_KEY, " RETURNING ctid", 42,
 		{TIDOID, INT4OID, INT2OID, INT8OID, TEXTOID, PG_SNAPSHOTOID,
 			PG_SNAPSHOTOID, XID8OID, INT8OID, XID8OID, INT8OID, XID8OID,
 			INT8OID, INT4OID, INT4OID, INT2OID, XID8OID, INT8OID, INT4OID,
 			INT8OID, UUIDOID, INT2OID, TIMESTAMPTZOID, INT8OID, UUIDARRAYOID,
 			BYTEAOID, INT4OID, BOOLOID, INT8OID, INT8OID, INT8OID, INT8OID,
 			INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, UUIDOID,
-	TIMESTAMPTZOID, TIMESTAMPTZOID}},
+	UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID}},
 	[Q_SAVE_STATE] = {
 		"UPDATE token_ledger.lane SET backend_state = $5,"
 		" state_timeline = $6, range_history = GREATEST(range_history, $7),"
@@ -220,7 +224,7 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 	NULL, NULL, 2, {INT4OID, INT2OID}},
 	[Q_READ_LANE] = {
 		"SELECT ctid, epoch, " LANE_COLUMNS ", CASE source WHEN 'job'"
-		" THEN source_id END, range_until, held_until"
+		" THEN source_id END, range_until, held_until, last_event"
 		" FROM token_ledger.lane"
 		" WHERE target_id OPERATOR(pg_catalog.=) $1"
 		" AND lane OPERATOR(pg_catalog.=) $2", NULL, NULL, 2,

@@ -90,6 +90,7 @@ static SPIPlanPtr walk_plan = NULL;
 static SPIPlanPtr read_plan = NULL;
 static SPIPlanPtr read_events_plan = NULL;
 static SPIPlanPtr read_job_plan = NULL;
+static SPIPlanPtr read_acknowledged_plan = NULL;
 static SPIPlanPtr places_plan = NULL;
 static SPIPlanPtr job_places_plan = NULL;
 
@@ -229,6 +230,31 @@ read_events(List *event_ids, BatchBuilder *builder,
 	else
 		for (int i = 0; i < n && !batch_full(builder); i++)
 			filtered_read(read_events_plan, ids[i], builder);
+}
+
+/* Without the target's columns and filter, so that its plan is for life. */
+void
+read_acknowledged(int32 target_id, TimestampTz from, BatchBuilder *builder)
+{
+	Oid			types[] = {INT4OID, TIMESTAMPTZOID};
+	Datum		values[2];
+
+	if (read_acknowledged_plan == NULL)
+		read_acknowledged_plan =
+			prepare("SELECT " PLACE ", \"timestamp\""
+					" FROM ONLY token_ledger.token_ledger_events"
+					" WHERE event_id OPERATOR(pg_catalog.=) ANY (ARRAY("
+					" SELECT e FROM token_ledger.lane l,"
+					" pg_catalog.unnest(ARRAY[l.last_event, l.kept_event]) e"
+					" WHERE l.target_id OPERATOR(pg_catalog.=) $1 UNION"
+					" SELECT t.lost_event FROM token_ledger.target t"
+					" WHERE t.id OPERATOR(pg_catalog.=) $1))"
+					" AND \"timestamp\" OPERATOR(pg_catalog.>=) $2",
+					2, types);
+	values[0] = Int32GetDatum(target_id);
+	values[1] = TimestampTzGetDatum(from);
+	walk_execute(read_acknowledged_plan, 2, types, values,
+				 batch_receiver(builder));
 }
 
 static void

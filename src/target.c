@@ -60,6 +60,8 @@ static const TlOption core_options[] = {
 	"Where a new target begins: with the oldest event, or with the next one"},
 	{"shared", TL_BOOL_OPT, 0, "off", 0, 0, NULL,
 	"Whether another ledger may fill the same table in the store"},
+	{"check_kept", TL_BOOL_OPT, 0, "on", 0, 0, NULL,
+	"Whether the store is asked, when it is opened and every 10 minutes, if it still has an event that it acknowledged"},
 	{"watermark", TL_BOOL_OPT, 0, "off", 0, 0, NULL,
 	"Whether the store is told, every 10 seconds, up to when its events are complete"},
 	{"table", TL_STRING_OPT, TL_OPT_DESTINATION, NULL, 0, 0, NULL,
@@ -207,6 +209,7 @@ resolve_core(Target *target)
 	target->start_now = strcmp(options_get(options, "start"), "now") == 0;
 	target->shared = options_get_bool(options, "shared");
 	target->watermark = options_get_bool(options, "watermark");
+	target->check_kept = options_get_bool(options, "check_kept");
 	target->table = table;
 	if (table != NULL && *table == '\0')
 		target->error = pstrdup("option \"table\" is empty");

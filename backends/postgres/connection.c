@@ -111,7 +111,10 @@ tlpg_connect(TlpgState *state, TlVerdict *verdict)
 		memset(&last, 0, sizeof(last));
 		tlpg_disconnect(state);
 		if (connect_host(state, &state->hosts[state->host], &last))
+		{
+			state->session->connects++;
 			return true;
+		}
 		state->host = (state->host + 1) % state->nhosts;
 		if (state->deadline <= tlpg_now_ms())
 			break;

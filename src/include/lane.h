@@ -30,9 +30,18 @@ typedef struct Lane
 	bool		inspected;		/* the store has been looked at */
 	int32		version;		/* of the columns that are sent */
 	TlGuarantee guarantee;		/* that has been reported */
+	TimestampTz keeps_from;		/* the store may have dropped what is older */
 	ColumnChoice choice;
 	BatchBuilder *builder;		/* NULL: columns are to be chosen */
 	MemoryContext builder_mcxt;
+
+	/* Does the store still have what it has acknowledged? */
+	TimestampTz kept_at;		/* when it last said so; 0: ask */
+	TimestampTz called_at;		/* when the store was last called */
+	uint32		connects;		/* of the session, by then */
+	TimestampTz lost_retry_at;	/* it has not; not asked before, while idle */
+	bool		kept_failed;	/* that it could not be asked was reported */
+	bool		renew_kept;		/* the next settlement renews kept_event */
 
 	/* Where the lane stands. */
 	LanePhase	phase;
@@ -107,6 +116,11 @@ extern void requeue_settled(Lane *lane, const Settlement *settlement,
 							bool sent);
 extern void requeue_failed(Lane *lane);
 extern void requeue_look(Lane *lane);
+
+/* lane_kept.c */
+extern bool lane_store_kept(Lane *lane);	/* false: not now */
+extern bool lane_kept_askable(const Lane *lane);
+extern void lane_kept_called(Lane *lane, const TlVerdict *verdict);
 
 /* lane_watermark.c */
 extern void lane_watermark(Lane *lane);

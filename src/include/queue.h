@@ -62,6 +62,7 @@ typedef struct LaneRow
 	TimestampTz held_until;		/* what was committed before is not held */
 	bytea	   *state;			/* the backend's; NULL: none */
 	int32		state_timeline;
+	pg_uuid_t	last_event;		/* that was acknowledged; zero: none was */
 } LaneRow;
 
 typedef struct Queue			/* one lane's view of one target */
@@ -89,6 +90,8 @@ typedef struct Queue			/* one lane's view of one target */
 								 * settlement; outlives its session */
 	bool		paused;			/* no claims */
 	bool		halted;			/* suspended or stopped: nothing is sent */
+	bool		lost;			/* the store has lost what it acknowledged:
+								 * nothing is claimed */
 	bool		in_error;		/* so says the row that was found */
 	bool		reopen;			/* the target's row has no window any more */
 	int32		ledger_version; /* 100 * major + minor */
@@ -129,7 +132,8 @@ typedef struct Settlement
 								 * gives back, to be sent later */
 	const void *state;			/* NULL: leave the backend's state */
 	Size		state_len;
-	pg_uuid_t	last_event;		/* of the forwarded ones */
+	pg_uuid_t	last_event;		/* of the forwarded ones; zero: none */
+	pg_uuid_t	kept_event;		/* zero: leave the row's */
 	const ColumnChoice *choice; /* NULL: no column was left out */
 	int64		left_out[LEDGER_NCOLUMNS];	/* values of choice->left_out */
 } Settlement;
@@ -206,6 +210,17 @@ extern bool queue_distrust_range(Queue *queue);
 extern int32 queue_read(Queue *queue, BatchBuilder *builder,
 						const ColumnChoice *choice, bool with_held,
 						QueuePosition upto);
+
+/*
+ * Reads event_id and timestamp of what the store is asked for: of each lane
+ * the last event and an earlier one, and the one that it has lost.  Left out
+ * is what the ledger does not hold any more, or what is older than from.
+ */
+extern void queue_read_acknowledged(Queue *queue, TimestampTz from,
+									BatchBuilder *builder);
+
+/* Which one the store has lost; NULL: none, or no longer. */
+extern void queue_set_lost(Queue *queue, const pg_uuid_t *event_id);
 
 /* Drops the reading statement, as the ledger's columns have changed. */
 extern void queue_forget_columns(Queue *queue);
@@ -323,6 +338,7 @@ extern TimestampTz queue_complete_until(Queue *queue);
 
 /* Between the two halves of the queue: open and steady state. */
 extern Datum uuid_array(List *ids);
+extern bool is_null_uuid(const pg_uuid_t *uuid);
 extern List *read_uuids(int column);
 extern void copy_lane_row(LaneRow *row, MemoryContext mcxt);
 extern void queue_adopt_row(Queue *queue, const LaneRow *row);
@@ -345,6 +361,8 @@ extern void read_job_events(int64 job, QueuePosition after,
 							const ColumnChoice *choice);
 extern void read_events(List *event_ids, BatchBuilder *builder,
 						const ColumnChoice *choice);
+extern void read_acknowledged(int32 target_id, TimestampTz from,
+							  BatchBuilder *builder);
 extern void forget_read_plans(void);
 extern WindowSnapshot *parse_snapshot(Datum snapshot);
 

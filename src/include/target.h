@@ -46,6 +46,8 @@ typedef struct Target
 	bool		start_now;		/* of a new target: skip what is there */
 	bool		watermark;		/* the store is told what is complete */
 	bool		shared;			/* another ledger may fill the table too */
+	bool		check_kept;		/* the store is asked whether it still has
+								 * what it acknowledged */
 	const char *table;			/* NULL: the backend's default */
 
 	/* What the target gets: routing.h. */

@@ -200,6 +200,9 @@ typedef struct TlSession		/* one target, opened in one process; the
 	int64		token_valid_ms; /* of TL_PER_BATCH: a first attempt older than
 								 * this is resolved */
 	void	   *private_state;	/* the backend's */
+	uint32		connects;		/* set by the backend: grows with each new
+								 * connection, behind which the store may be
+								 * an older copy of itself; 0: not told */
 } TlSession;
 
 typedef struct TlRemote			/* what inspect found, also if that cannot be

@@ -1,5 +1,5 @@
 # What operators do, with the real ClickHouse as the store: dead letters that
-# are sent again, and the watermark beside the table.
+# are sent again, the watermark beside the table, a store that has lost events.
 use strict;
 use warnings FATAL => 'all';
 
@@ -30,6 +30,7 @@ insert_some(200);
 clickhouse_forwarded_ok($node, 'app', 'main', $peer);
 sent_again();
 watermark();
+lost();
 
 done_testing();
 
@@ -99,5 +100,69 @@ sub watermark
 	is($peer->query("SELECT engine FROM system.tables"
 			  . " WHERE name = 'token_ledger_watermark'"),
 		'ReplacingMergeTree', 'old rows are merged away');
+	return;
+}
+
+# A table that is another than the one that was filled: an older copy, an empty
+# one of that name, one whose rows are gone.
+sub lost
+{
+	my %how = (
+		'an older copy' => sub {
+			$peer->query('EXCHANGE TABLES token_ledger_events AND older');
+		},
+		'an emptied one' => sub {
+			$peer->query('ALTER TABLE token_ledger_events DELETE WHERE 1'
+				  . ' SETTINGS mutations_sync = 2');
+		},
+		'a truncated one' =>
+		  sub { $peer->query('TRUNCATE TABLE token_ledger_events') },
+		'one made anew' => sub {
+			$peer->query('CREATE OR REPLACE TABLE anew'
+				  . ' AS token_ledger_events');
+			$peer->query('EXCHANGE TABLES token_ledger_events AND anew');
+			$peer->query('DROP TABLE anew');
+		});
+
+	foreach my $what (sort keys %how)
+	{
+		$peer->query('CREATE OR REPLACE TABLE older AS token_ledger_events');
+		$peer->query('INSERT INTO older SELECT * FROM token_ledger_events');
+		insert_some(50);
+		caught_up_ok($node, 'app', 'main');
+		$how{$what}->();
+		restart_lanes();
+		wait_until(
+			$node, 'app',
+			'SELECT state, cause, last_error FROM token_ledger.status',
+			qr/^error\|schema\|the store has lost acknowledged events: it/,
+			"$what is noticed");
+		insert_some(10);
+		wait_until($node, 'app', 'SELECT pending FROM token_ledger.status',
+			'10', 'nothing is sent to it');
+		my $job = $node->safe_psql('app',
+			"SELECT token_ledger.reconcile('main', NULL, NULL, true)");
+
+		$node->safe_psql('app', "CALL token_ledger.wait_for_job($job)");
+		wait_until($node, 'app',
+			'SELECT state, pending FROM token_ledger.status',
+			'running|0', 'reconciled, it goes on');
+		clickhouse_forwarded_ok($node, 'app', 'main', $peer);
+		identity_ok($node, 'app');
+	}
+	return;
+}
+
+sub restart_lanes
+{
+	my $pids = 'SELECT array_agg(pid) FROM token_ledger.lanes';
+	my $before = $node->safe_psql('app', $pids);
+
+	$node->safe_psql('app',
+		"SELECT pg_terminate_backend(p) FROM unnest('$before'::int[]) p");
+	wait_until($node, 'app',
+		"SELECT count(pid) > 0 AND NOT bool_or(pid = ANY ('$before'::int[]))"
+		  . ' FROM token_ledger.lanes',
+		't', 'the lane has started again');
 	return;
 }
