@@ -365,6 +365,7 @@ CREATE TABLE token_ledger.target (
 	last_seq bigint,
 	suspect_to pg_snapshot,
 	start_request text CHECK (start_request IN ('beginning', 'now')),
+	takes_over boolean NOT NULL DEFAULT false,
 	timeline integer,
 	skipped_to pg_snapshot,
 	skipped bigint NOT NULL DEFAULT 0,
@@ -428,6 +429,8 @@ COMMENT ON COLUMN token_ledger.target.timeline IS
 'Of the write-ahead log when the target last ran.';
 COMMENT ON COLUMN token_ledger.target.start_request IS
 'Where adopt() asked the next lane that starts to begin: beginning or now, whatever the URL says. NULL: it did not ask.';
+COMMENT ON COLUMN token_ledger.target.takes_over IS
+'The next lane that starts forgets what other targets have filled this destination: so said adopt() or retarget().';
 COMMENT ON COLUMN token_ledger.target.skipped_to IS
 'Events visible in this snapshot were passed over by start=now; NULL: none were.';
 COMMENT ON COLUMN token_ledger.target.skipped IS
@@ -1763,7 +1766,8 @@ BEGIN
 	WHERE j.target_id = restart_target.id
 		AND j.state IN ('requested', 'running');
 	UPDATE token_ledger.target t
-	SET state = 'running', start_request = start, destination = NULL,
+	SET state = 'running', start_request = start, takes_over = true,
+		destination = NULL,
 		lost_event = NULL,
 		window_from = NULL, window_to = NULL, window_to_at = NULL,
 		from_until = NULL, to_until = NULL,

@@ -151,14 +151,20 @@ find_target(Queue *queue, bool start_now)
 
 /*
  * Once anything was claimed, the target belongs to its destination: under
- * another one it is stopped, and goes on when the URL is set back.
+ * another one it is stopped, and goes on when the URL is set back.  A name
+ * that takes over a destination is the only one that ever goes on there: what
+ * another would send from its place in the queue is there already.
  */
 static void
 check_destination(Queue *queue, const Target *target)
 {
 	QueueArgs	args = {0};
+	QueueArgs	others = {0};
 	bool		isnull;
 
+	arg_add(&others, Int32GetDatum(queue->target_id));
+	arg_add_text(&others, target->destination);
+	queue_run(Q_TAKE_OVER, &others);
 	arg_add(&args, Int32GetDatum(queue->target_id));
 	arg_add_text(&args, target->backend->name);
 	arg_add_text(&args, target->destination);

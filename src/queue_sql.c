@@ -171,6 +171,16 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 		" AND database_oid OPERATOR(pg_catalog.=) $2"
 		" AND name OPERATOR(pg_catalog.=) $3 FOR UPDATE", NULL, NULL, 3,
 	{INT8OID, OIDOID, TEXTOID}},
+	[Q_TAKE_OVER] = {
+		"WITH me AS (UPDATE token_ledger.target SET takes_over = false"
+		" WHERE id OPERATOR(pg_catalog.=) $1 AND takes_over RETURNING *)"
+		" DELETE FROM token_ledger.target o USING me"
+		" WHERE o.system_identifier OPERATOR(pg_catalog.=)"
+		" me.system_identifier"
+		" AND o.database_oid OPERATOR(pg_catalog.=) me.database_oid"
+		" AND o.id OPERATOR(pg_catalog.<>) me.id"
+		" AND o.destination OPERATOR(pg_catalog.=) $2", NULL, NULL, 2,
+	{INT4OID, TEXTOID}},
 	[Q_SET_DESTINATION] = {
 		"UPDATE token_ledger.target AS t SET backend = $2,"
 		" destination = CASE WHEN destination IS NULL OR last_seq"
@@ -183,8 +193,10 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 		" THEN last_error WHEN " MOVED
 		" THEN 'the URL names another destination than the one that has the"
 		" events so far'"
-		" WHEN " TAKEN " THEN pg_catalog.format('target \"%s\" has filled"
-		" this destination so far', other)"
+		" WHEN " TAKEN " THEN pg_catalog.format('target \"%1$s\" has"
+		" filled this destination so far; token_ledger.rename_target(''%1$s'',"
+		" ''%2$s'') goes on where it was, token_ledger.retarget(''%2$s'',"
+		" ''beginning'') begins anew', other, name)"
 		" WHEN state OPERATOR(pg_catalog.=) 'stopped' THEN NULL"
 		" ELSE last_error END"
 		" FROM (SELECT (SELECT o.name FROM token_ledger.target me"

@@ -26,6 +26,7 @@ typedef enum QueueStatement
 	/* By key alone. */
 	Q_INSERT_TARGET,
 	Q_FIND_TARGET,
+	Q_TAKE_OVER,
 	Q_SET_DESTINATION,
 	Q_SET_WINDOW,
 	Q_SET_TIMELINE,

@@ -77,7 +77,7 @@ insert_some(50);
 status_is(
 	'second',
 	'state, last_error',
-	'stopped|target "first" has filled this destination so far',
+	qr/^stopped\|target "first" has filled this destination so far; token_ledger\.rename_target\('first', 'second'\)/,
 	'a new name for a store that has events is no new target');
 is(stored('one'), '100|100', 'nothing is sent');
 fails_like("rename_target('nobody', 'second')",
@@ -98,7 +98,7 @@ $node->safe_psql('app',
 status_is(
 	'second',
 	'state, last_error',
-	'stopped|target "third" has filled this destination so far',
+	qr/^stopped\|target "third" has filled this destination so far/,
 	'the old name forwards nothing');
 set_targets($node, target('third', 'one', lanes => 2));
 insert_some(50);
@@ -107,6 +107,32 @@ status_is('third', 'state, forwarded, lag_events', 'running|200|0',
 is(stored('one'), '200|200', 'and doubles nothing');
 $node->safe_psql('app',
 	"DELETE FROM token_ledger.target WHERE name = 'second'");
+identity_ok($node, 'app');
+
+# Another name, on purpose and from the beginning: the store is asked for each
+# event, and the former name has no place there any more.
+set_targets($node, target('heir', 'one', lanes => 2));
+status_is('heir', 'state', 'stopped', 'a new name is stopped');
+$node->safe_psql('app', "SELECT token_ledger.retarget('heir', 'continue')");
+status_is('heir', 'state', 'stopped', 'it has no place to continue from');
+$node->safe_psql('app', "SELECT token_ledger.retarget('heir', 'beginning')");
+insert_some(50);
+status_is('heir', 'state, forwarded, lag_events', 'running|250|0',
+	'it takes the store over');
+is(stored('one'), '250|250', 'and doubles nothing');
+identity_ok($node, 'app');
+set_targets($node, target('third', 'one', lanes => 2));
+insert_some(50);
+status_is(
+	'third',
+	'state, last_error',
+	qr/^stopped\|target "heir" has filled this destination so far/,
+	'the former name, which would double the last ones, is stopped');
+is(stored('one'), '250|250', 'nothing is sent');
+$node->safe_psql('app', "SELECT token_ledger.rename_target('heir', 'third')");
+status_is('third', 'state, forwarded, lag_events', 'running|300|0',
+	'until it gets the place');
+is(stored('one'), '300|300', 'which doubles nothing');
 identity_ok($node, 'app');
 
 # Another store: only what comes, or everything.
@@ -119,10 +145,10 @@ fails_like("retarget('third', 'now')", qr/invalid start "now"/,
 fails_like("retarget('nobody', 'continue')",
 	qr/target "nobody" has not started/, 'a target that is none');
 $node->safe_psql('app', "SELECT token_ledger.retarget('third', 'continue')");
-status_is('third', 'state, forwarded, lag_events', 'running|250|0',
+status_is('third', 'state, forwarded, lag_events', 'running|350|0',
 	'retargeted, it goes on where it was');
 is(stored('two'), '50|50', 'the new store has what came later');
-is(stored('one'), '200|200', 'the old one what came before');
+is(stored('one'), '300|300', 'the old one what came before');
 identity_ok($node, 'app');
 insert_some(50);
 caught_up_ok($node, 'app', 'third');
