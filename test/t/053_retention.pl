@@ -30,6 +30,7 @@ jobs_hold();
 targets_without_lanes();
 no_target_at_all();
 killed();
+one_for_all();
 
 $node->stop;
 done_testing();
@@ -45,6 +46,25 @@ sub insert_aged
 			  . " * interval '1 day'",
 			model => "'$set{model}'" });
 	$next += $n;
+	return;
+}
+
+# One setting for the server: what would hold for a database, a role or a
+# session alone is refused, and does not pass for set.
+sub one_for_all
+{
+	foreach my $command (
+		'ALTER DATABASE app SET tokenledger.retention = 30',
+		'ALTER ROLE CURRENT_USER SET tokenledger.retention = 30',
+		'SET tokenledger.retention = 30')
+	{
+		my ($code, undef, $error) = $node->psql('app', $command);
+
+		isnt($code, 0, "refused: $command");
+		like($error,
+			qr/parameter "tokenledger\.retention" cannot be changed now/,
+			'and why');
+	}
 	return;
 }
 
