@@ -57,7 +57,6 @@ kafka_drain()
 {
 	local pid before seconds
 
-	SERIAL=$((SERIAL + 1))
 	target "kf$SERIAL" "tokenledger+kafka://127.0.0.1:$KAFKA_PORT/t$SERIAL?batch_rows=100000&claim_rows=100000" 1
 	await "select remote_version from token_ledger.status where target = 'kf$SERIAL'" 103
 	pid=$(app "select pid from token_ledger.lanes where target = 'kf$SERIAL'")
@@ -72,14 +71,21 @@ cpu_seconds()
 	awk -v hz="$(getconf CLK_TCK)" '{ print ($14 + $15) / hz }' "/proc/$1/stat"
 }
 
+# microseconds SECONDS...: their median, for each event
+microseconds()
+{
+	printf '%s\n' "$@" | median | awk -v n="$ROWS" '{ printf "%.1f", $1 / n * 1e6 }'
+}
+
 bench_kafka()
 {
-	local i line plain=() bare=() a c cpu=()
+	local i line plain=() bare=() bare_cpu=() a c cpu=()
 
 	filled
 	start_kafka || return
 	gcc -O2 -o "$WORK/produce" "$here/bench/kafka_produce.c" -lrdkafka || return
 	for ((i = 0; i < ROUNDS; i++)); do
+		SERIAL=$((SERIAL + 1))	# here: the function runs in a subshell
 		line=$(kafka_drain)
 		plain+=("${line% *}")
 		cpu+=("${line#* }")
@@ -87,10 +93,11 @@ bench_kafka()
 			-t "t$SERIAL" -o beginning >"$WORK/messages"
 		line=$("$WORK/produce" "127.0.0.1:$KAFKA_PORT" "bare$i" <"$WORK/messages") || return
 		bare+=("${line%% *}")
+		bare_cpu+=("${line##* }")
 	done
 	stop_kafka
 	a=$(printf '%s\n' "${plain[@]}" | median)
 	c=$(printf '%s\n' "${bare[@]}" | median)
 	report kafka "one lane $(rate "$ROWS" "$a") events/s, librdkafka alone $(rate "$ROWS" "$c"): ratio $(ratio "$c" "$a") (asked: 100000 events/s or a ratio of 1)"
-	report kafka "$(($(wc -c <"$WORK/messages") / ROWS)) bytes a message, $(awk -v s="$(printf '%s\n' "${cpu[@]}" | median)" -v n="$ROWS" 'BEGIN { printf "%.1f", s / n * 1e6 }') us of the processor each in the lane, librdkafka's threads included"
+	report kafka "$(($(wc -c <"$WORK/messages") / ROWS)) bytes a message; of the processor each takes $(microseconds "${cpu[@]}") us in the lane, librdkafka's threads included, and $(microseconds "${bare_cpu[@]}") us with librdkafka alone"
 }

@@ -5,11 +5,12 @@
  *
  *		kafka_produce HOST:PORT TOPIC <messages
  *
- * Each line is a message, with its first 36 bytes behind {"event_id":" as the
- * key.  The producer is idempotent, compresses by zstd and takes its messages
- * without headers, from memory, in a loop that does nothing else: the bound
- * for whoever sends through librdkafka on this machine.  Prints the seconds
- * until the last report, the messages, and the processor's time.
+ * Each line is a message, with its first 36 bytes behind {"event_id":" as
+ * the key, and gets three headers of the size of ours.  The producer is
+ * idempotent, compresses by zstd and takes its messages from memory, in a
+ * loop that does nothing else: the bound for whoever sends through librdkafka
+ * on this machine.  Prints the seconds until the last report, the messages,
+ * and the processor's time.
  *
  *-------------------------------------------------------------------------
  */
@@ -85,6 +86,36 @@ connect_to(const char *brokers)
 	return rk;
 }
 
+/* librdkafka owns the copy unless it fails. */
+static int
+produce(rd_kafka_t *rk, rd_kafka_topic_t *topic, char *line, size_t len,
+		const rd_kafka_headers_t *headers)
+{
+	rd_kafka_headers_t *copy = rd_kafka_headers_copy(headers);
+	rd_kafka_resp_err_t code;
+
+	code = rd_kafka_producev(rk, RD_KAFKA_V_RKT(topic),
+							 RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+							 RD_KAFKA_V_KEY(line + KEY_AT, KEY_LEN),
+							 RD_KAFKA_V_VALUE(line, len),
+							 RD_KAFKA_V_HEADERS(copy), RD_KAFKA_V_END);
+	if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+		rd_kafka_headers_destroy(copy);
+	return code == RD_KAFKA_RESP_ERR_NO_ERROR ? 0 : -1;
+}
+
+static rd_kafka_headers_t *
+make_headers(void)
+{
+	static const char id[] = "00000000-0000-0000-0000-000000000000";
+	rd_kafka_headers_t *headers = rd_kafka_headers_new(3);
+
+	rd_kafka_header_add(headers, "tokenledger-schema", -1, "1.3", -1);
+	rd_kafka_header_add(headers, "tokenledger-batch", -1, id, -1);
+	rd_kafka_header_add(headers, "tokenledger-ledger", -1, id, -1);
+	return headers;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -92,6 +123,7 @@ main(int argc, char **argv)
 	char	   *data = read_all(&len);
 	rd_kafka_t *rk;
 	rd_kafka_topic_t *topic;
+	rd_kafka_headers_t *headers = make_headers();
 	struct rusage usage;
 	double		begin;
 	double		before;
@@ -110,9 +142,7 @@ main(int argc, char **argv)
 		end = memchr(p, '\n', (size_t) (data + len - p));
 		if (end == NULL)
 			break;
-		while (rd_kafka_produce(topic, RD_KAFKA_PARTITION_UA,
-								RD_KAFKA_MSG_F_COPY, p, (size_t) (end - p),
-								p + KEY_AT, KEY_LEN, NULL) != 0)
+		while (produce(rk, topic, p, (size_t) (end - p), headers) != 0)
 			rd_kafka_poll(rk, 10);
 		rd_kafka_poll(rk, 0);
 	}
