@@ -58,9 +58,9 @@ tlch_audit(TlSession *session, int64 from, int64 to, bool by_event,
 	if (from >= END_USEC || to <= FIRST_USEC)
 		return TL_OK;
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT %s FROM %s WHERE 1",
+	appendStringInfo(&sql, "SELECT %s FROM %s%s WHERE 1",
 					 by_event ? by_event_columns : by_hour_columns,
-					 state->table.quoted);
+					 state->table.quoted, state->final ? " FINAL" : "");
 	append_bound(&sql, ">=", from);
 	append_bound(&sql, "<", to);
 	if (!by_event)

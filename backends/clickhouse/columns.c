@@ -260,7 +260,8 @@ compare_engine(const TlchTable *table, StringInfo out, StringInfo fatal)
 		note(fatal, "its engine %s replaces rows of other events: event_id is"
 			 " not in its sorting key", table->engine);
 	}
-	if (strcmp(engine, "Distributed") != 0 && table->window <= 0)
+	if (strcmp(engine, "Distributed") != 0 && !table->keyed &&
+		table->window <= 0)
 		note(out, "it remembers no tokens of inserts"
 			 " (non_replicated_deduplication_window)");
 }

@@ -128,6 +128,7 @@ read_table(TlchState *state, TlchReader *reader, TlchTable *table)
 	table->engine_full = tlch_read_string(reader);
 	table->sorting_key = tlch_read_string(reader);
 	table->exists = table->engine[0] != '\0';
+	table->keyed = state->final;
 	table->has_views = tlch_read_int64(reader) > 0;
 	own_window = tlch_read_int64(reader);
 	replicated_window = tlch_read_int64(reader);

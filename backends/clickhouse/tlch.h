@@ -74,6 +74,7 @@ typedef struct TlchTable
 	const char *engine_full;
 	const char *sorting_key;
 	bool		has_views;		/* materialized ones read its inserts */
+	bool		keyed;			/* copies go by the sorting key: no tokens */
 	int64		window;			/* tokens remembered; 0: none */
 	int64		window_seconds; /* for how long; 0: no limit */
 	int			ncolumns;
@@ -186,6 +187,7 @@ typedef struct TlchState		/* TlSession.private_state */
 	TlchCompression compression;
 	int			level;			/* of zstd */
 	bool		async;			/* async_insert */
+	bool		final;			/* rows with one sorting key are one row */
 	int			timeout_ms;
 	int64		deadline;		/* of the current callback */
 	TlchCompressor *compressor; /* NULL: not yet */

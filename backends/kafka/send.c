@@ -118,9 +118,11 @@ static bool
 produce_row(Delivery *d, const TlkfEncoder *encoder, const TlColumn *by,
 			int32 row, StringInfo value)
 {
-	const char *reason = tlkf_refusal(encoder, row);
+	const char *reason = d->state->reasons ? d->state->reasons[row] : NULL;
 	rd_kafka_resp_err_t code;
 
+	if (reason == NULL)
+		reason = tlkf_refusal(encoder, row);
 	if (reason != NULL)
 	{
 		refuse(d, row, reason);

@@ -13,6 +13,13 @@
 
 #define MAX_TOPIC_LEN	249
 
+const char *const tlkf_compressions[] = {
+	"zstd", "lz4", "snappy", "gzip", "none", NULL
+};
+const char *const tlkf_mechanisms[] = {
+	"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", NULL
+};
+
 static const char *parse_options(TlkfState *state);
 static const char *parse_topic(TlkfState *state);
 static const char *parse_security(TlkfState *state);
@@ -27,8 +34,17 @@ static int	int_option(TlSession *session, const char *name, int otherwise);
 TlOutcome
 tlkf_open(TlSession *session, TlVerdict *verdict)
 {
+	return tlkf_open_state(session,
+						   MemoryContextAllocZero(session->mcxt,
+												  sizeof(TlkfState)),
+						   verdict);
+}
+
+/* The same with a state that is part of a larger one: its beginning. */
+TlOutcome
+tlkf_open_state(TlSession *session, TlkfState *state, TlVerdict *verdict)
+{
 	MemoryContext old = MemoryContextSwitchTo(session->mcxt);
-	TlkfState  *state = palloc0(sizeof(TlkfState));
 	const char *error;
 
 	state->session = session;
@@ -71,7 +87,8 @@ parse_topic(TlkfState *state)
 
 	if (state->session->hosts == NULL || state->session->hosts[0] == '\0')
 		return "the target's URL names no host";
-	if (tlkf_core->option(state->session, "table") != NULL)
+	if (!state->has_table &&
+		tlkf_core->option(state->session, "table") != NULL)
 		return "there is no option \"table\" here: the topic is the URL's path";
 	if (topic == NULL || topic[0] == '\0')
 		return "the target's URL names no topic; write it as the path, kafka://host:9092/topic";

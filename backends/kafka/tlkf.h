@@ -68,12 +68,20 @@ typedef struct TlkfState		/* TlSession.private_state */
 	int64		deadline;		/* of the current callback */
 	int64		max_message;	/* bytes that the topic takes; 0: not known */
 	TlkfClient *client;			/* NULL: not yet, or given up */
+
+	/* Of a backend for which the topic is not the end of the road. */
+	bool		has_table;		/* there is an option "table" */
+	const char **reasons;		/* why it cannot take events of the current
+								 * batch, by row; NULL: it takes all */
 } TlkfState;
 
 extern const TlCore *tlkf_core;
-extern const TlMigration tlkf_migrations[];
+extern const char *const tlkf_compressions[];
+extern const char *const tlkf_mechanisms[];
 
 extern TlOutcome tlkf_open(TlSession *session, TlVerdict *verdict);
+extern TlOutcome tlkf_open_state(TlSession *session, TlkfState *state,
+								 TlVerdict *verdict);
 extern void tlkf_close(TlSession *session, bool retire);
 extern TlOutcome tlkf_check_health(TlSession *session, TlVerdict *verdict);
 extern void tlkf_describe(TlSession *session, TlPairCB emit, void *arg);
@@ -148,6 +156,7 @@ extern TlOutcome tlkf_send(TlSession *session, TlBatch *batch,
 						   TlVerdict *verdict);
 extern TlOutcome tlkf_encode(TlSession *session, const TlBatch *batch,
 							 StringInfo out, TlVerdict *verdict);
+extern const TlMigration tlkf_migrations[];
 extern TlOutcome tlkf_inspect(TlSession *session, TlRemote *remote,
 							  TlVerdict *verdict);
 extern TlOutcome tlkf_migrate(TlSession *session, const TlMigration *step,

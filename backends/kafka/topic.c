@@ -31,6 +31,38 @@ typedef struct Topic
 	int64		min_insync;
 } Topic;
 
+/*
+ * A topic is there or not, and then takes every version: each message says
+ * which one it is of, and the schema only ever gets more fields.
+ */
+const TlMigration tlkf_migrations[] = {
+	{
+		.version = 100,
+		.oldest_compatible = 100,
+		.description = "topic",
+		.changes = "creates the topic"
+	},
+	{
+		.version = 101,
+		.oldest_compatible = 100,
+		.description = "cached tokens",
+		.changes = "messages have the field cached_tokens"
+	},
+	{
+		.version = 102,
+		.oldest_compatible = 100,
+		.description = "index for dashboards",
+		.changes = "nothing"
+	},
+	{
+		.version = 103,
+		.oldest_compatible = 100,
+		.description = "attribution",
+		.changes = "messages have the fields feature, page, component, team, project, cost_center and metadata_extra"
+	},
+	{.version = 0}
+};
+
 static bool look(TlkfState *state, Topic *topic, TlVerdict *verdict);
 static void ask(TlkfState *state);
 static rd_kafka_event_t *await_result(TlkfState *state,

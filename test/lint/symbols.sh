@@ -4,7 +4,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 ALLOWED='^(Pg_magic_func|_PG_init|_PG_fini|tokenledger_backend_init'
-ALLOWED+='|(pg_finfo_)?tl_\w+|tl(pg|ch|bq|sf|kf)_\w+)$'
+ALLOWED+='|(pg_finfo_)?tl_\w+|tl(pg|ch|bq|sf|kf|ck)_\w+)$'
 
 check()
 {

@@ -59,21 +59,24 @@ sub clickhouse_poison
 
 =pod
 
-=item clickhouse_copy($node, $peer, $table)
+=item clickhouse_copy($node, $peer, $table, %params)
 
 Makes a table of the database clickhouse_copy that holds what the store's
-table does, and returns its name.
+table does, and returns its name.  database: of the store's table; final => 1:
+rows of one key are one.
 
 =cut
 
 sub clickhouse_copy
 {
-	my ($node, $peer, $table) = @_;
+	my ($node, $peer, $table, %params) = @_;
+	my $database = $params{database} // 'default';
+	my $from = "$database.$table" . ($params{final} ? ' FINAL' : '');
 	my $copy = 'copy_' . ++$copies;
 	my $file = PostgreSQL::Test::Utils::tempdir() . "/$copy.tsv";
 	my @columns = split /\n/,
 	  $peer->query("SELECT name FROM system.columns WHERE table = '$table'"
-		  . ' AND database = currentDatabase() ORDER BY position');
+		  . " AND database = '$database' ORDER BY position");
 
 	create_store($node, 'clickhouse_copy');
 	$node->safe_psql('clickhouse_copy', <<EOC);
@@ -84,14 +87,14 @@ EOC
 	open my $out, '>', $file or die "$file: $!";
 	print $out $peer->query('SELECT '
 		  . join(', ', map { qq("$_") } @columns)
-		  . " FROM $table FORMAT TabSeparated"), "\n";
+		  . " FROM $from FORMAT TabSeparated"), "\n";
 	close $out or die "$file: $!";
 	$node->safe_psql('clickhouse_copy',
 			"SET timezone = 'UTC';\n"
 		  . "\\copy $copy ("
 		  . join(', ', map { qq("$_") } @columns)
 		  . ") FROM '$file'")
-	  if $peer->query("SELECT count() FROM $table") > 0;
+	  if $peer->query("SELECT count() FROM $from") > 0;
 	return $copy;
 }
 

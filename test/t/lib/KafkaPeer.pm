@@ -72,8 +72,10 @@ sub kafka_hindrance
 =item KafkaPeer->new(%params)
 
 A running broker.  settings: lines for its server.properties.  password: of
-user "ledger", for the second listener, which wants SASL.  start => 0: not
-started yet.
+user "ledger", for the second listener, which wants SASL: PLAIN, SCRAM or
+OAUTHBEARER, with tokens that need no signature.  keystore: a PKCS #12 file whose
+password is "keystore"; with it the third listener, tls_port, speaks TLS and wants
+SASL.  start => 0: not started yet.
 
 =cut
 
@@ -88,7 +90,7 @@ sub new
 	$self->{own_dir} = File::Temp->newdir('kafka_XXXX', TMPDIR => 1);
 	$self->{dir} = $self->{own_dir}->dirname;
 	$self->{$_} = PostgreSQL::Test::Cluster::get_free_port()
-	  foreach qw(port controller_port sasl_port);
+	  foreach qw(port controller_port sasl_port tls_port);
 	$self->_format;
 	$self->start if $start;
 	return $self;
@@ -109,7 +111,10 @@ EOC
 	  if $self->{pid} = $self->_spawn(
 		'kafka.tools.StorageTool', 'format',
 		'-t', 'AAAAAAAAAAAAAAAAAAAAAQ',
-		'-c', "$self->{dir}/server.properties");
+		'-c', "$self->{dir}/server.properties",
+		map {
+			('--add-scram', "$_=[name=ledger,password=" . $self->_password . ']')
+		} qw(SCRAM-SHA-256 SCRAM-SHA-512));
 	die "could not format:\n" . $self->log
 	  unless -e "$self->{dir}/data/meta.properties";
 	return;
@@ -120,18 +125,17 @@ sub _settings
 	my ($self) = @_;
 	my ($port, $controller, $sasl) =
 	  @$self{qw(port controller_port sasl_port)};
-	my $password = $self->{password} // 'none';
+	my $tls = $self->{keystore} ? ",SASL_SSL://127.0.0.1:$self->{tls_port}" : '';
 
-	return <<EOC . ($self->{settings} // '');
+	return <<EOC . $self->_logins . ($self->{settings} // '');
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1\@127.0.0.1:$controller
-listeners=PLAINTEXT://127.0.0.1:$port,SASL_PLAINTEXT://127.0.0.1:$sasl,CONTROLLER://127.0.0.1:$controller
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:$port,SASL_PLAINTEXT://127.0.0.1:$sasl,CONTROLLER://127.0.0.1:$controller$tls
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
-sasl.enabled.mechanisms=PLAIN
-listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_ledger="$password";
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER
 log.dirs=$self->{dir}/data
 auto.create.topics.enable=false
 num.partitions=3
@@ -144,6 +148,41 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 EOC
+}
+
+sub _password
+{
+	my ($self) = @_;
+
+	return $self->{password} // 'none';
+}
+
+# Who may in, by which mechanism; the keystore.
+sub _logins
+{
+	my ($self) = @_;
+	my $modules = 'org.apache.kafka.common.security';
+	my %login = (
+		plain => "$modules.plain.PlainLoginModule required user_ledger=\""
+		  . $self->_password . '"',
+		'scram-sha-256' => "$modules.scram.ScramLoginModule required",
+		'scram-sha-512' => "$modules.scram.ScramLoginModule required",
+		oauthbearer => "$modules.oauthbearer.OAuthBearerLoginModule required"
+		  . ' unsecuredLoginStringClaim_sub="broker"');
+	my $lines = '';
+
+	foreach my $listener ('sasl_plaintext', $self->{keystore} ? 'sasl_ssl' : ())
+	{
+		$lines .= "listener.name.$listener.$_.sasl.jaas.config=$login{$_};\n"
+		  foreach sort keys %login;
+	}
+	$lines .= <<EOC if $self->{keystore};
+ssl.keystore.type=PKCS12
+ssl.keystore.location=$self->{keystore}
+ssl.keystore.password=keystore
+ssl.key.password=keystore
+EOC
+	return $lines;
 }
 
 =pod
@@ -319,16 +358,24 @@ sub messages
 
 =pod
 
-=item produce($topic, @keys)
+=item produce($topic, @keys), send($topic, [$key, $value], ...)
 
-Has kcat send a message with each key.
+Has kcat send a message with each key, or these messages.
 
 =cut
 
 sub produce
 {
 	my ($self, $topic, @keys) = @_;
-	my ($in, $err) = (join('', map { "$_\001value\n" } @keys), '');
+
+	return $self->send($topic, map { [ $_, 'value' ] } @keys);
+}
+
+sub send
+{
+	my ($self, $topic, @messages) = @_;
+	my $in = join('', map { "$_->[0]\001$_->[1]\002" } @messages);
+	my $err = '';
 
 	IPC::Run::run(
 		[
@@ -336,6 +383,7 @@ sub produce
 			'-b' => "127.0.0.1:$self->{port}",
 			'-t' => $topic,
 			-K => "\001",
+			-D => "\002",
 			'-X' => 'topic.partitioner=murmur2_random'
 		],
 		'<', \$in, '2>', \$err) or die "kcat: $err";
@@ -349,7 +397,7 @@ sub produce
 Waits until the target has caught up and checks that its topic holds every
 event once, as the ledger has it, and nothing else.  topic; where: the events
 that it should hold; at_least_once: repetitions that the key identifies are
-left out; timeout, name.
+left out; ours: messages without our headers are left out; timeout, name.
 
 =cut
 
@@ -358,6 +406,7 @@ sub kafka_forwarded_ok
 	my ($node, $database, $target, $peer, %params) = @_;
 	my $topic = delete $params{topic} // $target;
 	my $again = delete $params{at_least_once};
+	my $ours = delete $params{ours};
 	my $name = $params{name} // "$target holds every event once";
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
@@ -368,13 +417,13 @@ sub kafka_forwarded_ok
 		%params,
 		name => $name,
 		wait => 0,
-		table => _copy($node, $peer, $topic, $again));
+		table => _copy($node, $peer, $topic, $again, $ours));
 }
 
 # JSON has no control characters, so these can be quote and delimiter.
 sub _copy
 {
-	my ($node, $peer, $topic, $again) = @_;
+	my ($node, $peer, $topic, $again, $ours) = @_;
 	my $copy = 'copy_' . ++$copies;
 	my $file = PostgreSQL::Test::Utils::tempdir() . "/$copy.json";
 	my %seen;
@@ -382,7 +431,8 @@ sub _copy
 	create_store($node, 'kafka_copy');
 	open my $out, '>', $file or die "$file: $!";
 	print $out map { "$_->{value}\n" }
-	  grep { !$again || !$seen{ $_->{key} }++ } $peer->messages($topic);
+	  grep { !$again || !$seen{ $_->{key} }++ }
+	  grep { !$ours || $_->{headers} ne '' } $peer->messages($topic);
 	close $out or die "$file: $!";
 	$node->safe_psql('kafka_copy', <<EOC);
 CREATE EXTENSION IF NOT EXISTS tokenledger;
