@@ -856,6 +856,15 @@ is_null_uuid(const pg_uuid_t *uuid)
 	return memcmp(uuid, &zero, sizeof(zero)) == 0;
 }
 
+pg_uuid_t *
+copy_uuid(const pg_uuid_t *id)
+{
+	pg_uuid_t  *copy = palloc(sizeof(pg_uuid_t));
+
+	*copy = *id;
+	return copy;
+}
+
 /* The first arguments of a statement on the lane's row, a TID foremost. */
 void
 lane_key(Queue *queue, QueueArgs *args)

@@ -104,6 +104,9 @@ extern void lane_exit(Lane *lane, LaneExit reason);
 /* retention.c */
 extern PGDLLEXPORT void tl_retention_main(Datum main_arg);
 
+/* lane_part.c: reads the next part and makes it durable. */
+extern bool lane_build_part(Lane *lane);
+
 /* lane_cycle.c: the edges of the state machine. */
 extern bool lane_cycle(Lane *lane);	/* false: nothing to do for now */
 extern void lane_restart_range(Lane *lane);

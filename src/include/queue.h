@@ -339,6 +339,7 @@ extern TimestampTz queue_complete_until(Queue *queue);
 /* Between the two halves of the queue: open and steady state. */
 extern Datum uuid_array(List *ids);
 extern bool is_null_uuid(const pg_uuid_t *uuid);
+extern pg_uuid_t *copy_uuid(const pg_uuid_t *id);
 extern List *read_uuids(int column);
 extern void copy_lane_row(LaneRow *row, MemoryContext mcxt);
 extern void queue_adopt_row(Queue *queue, const LaneRow *row);
