@@ -38,6 +38,9 @@
 #define DEFAULT_MESSAGE	1000000 /* Kafka's own is a little more */
 #define BATCH_OVERHEAD	128		/* of a batch of messages, at most */
 
+/* 2.6.1: before, a nonce was sent that brokers have learned to refuse. */
+#define SCRAM_MENDED	0x02060100
+
 struct TlkfClient
 {
 	TlSession  *session;
@@ -73,6 +76,7 @@ static void set_given(TlkfState *state, rd_kafka_conf_t *conf,
 					  const char **error);
 static void note_error(TlkfClient *client, rd_kafka_event_t *event,
 					   bool *fatal);
+static const char *advice(const TlkfState *state, rd_kafka_resp_err_t code);
 static void refresh_token(TlkfState *state);
 static int32_t choose_partition(const rd_kafka_topic_t *topic,
 								const void *key, size_t len, int32_t n,
@@ -493,10 +497,34 @@ note_error(TlkfClient *client, rd_kafka_event_t *event, bool *fatal)
 		words = fatal_words;
 	}
 	if (!all_down || trouble->code == RD_KAFKA_RESP_ERR_NO_ERROR)
-		strlcpy(trouble->words, words ? words : rd_kafka_err2str(code),
-				sizeof(trouble->words));
+		snprintf(trouble->words, sizeof(trouble->words), "%.250s%s",
+				 words ? words : rd_kafka_err2str(code),
+				 advice(client->session->private_state, code));
 	if (!all_down || !tlkf_classify(trouble->code)->hopeless)
 		trouble->code = code;
+}
+
+/* Which option to look at; to follow librdkafka's words. */
+static const char *
+advice(const TlkfState *state, rd_kafka_resp_err_t code)
+{
+	switch (code)
+	{
+		case RD_KAFKA_RESP_ERR__SSL:
+			return " (see option \"ca_file\")";
+		case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+		case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
+			if (state->sasl == NULL)
+				return " (see option \"sasl\")";
+			return strcmp(state->sasl, "OAUTHBEARER") == 0 ?
+				" (see option \"token_file\")" :
+				strncmp(state->sasl, "SCRAM", 5) == 0 &&
+				rd_kafka_version() < SCRAM_MENDED ?
+				" (see the URL's user and option \"password_file\"; librdkafka before 2.6.1 fails at SCRAM with newer brokers)" :
+				" (see the URL's user and option \"password_file\")";
+		default:
+			return "";
+	}
 }
 
 /* Read anew each time, so that the file may be replaced. */

@@ -107,7 +107,7 @@ typedef enum TlkfEnd			/* of waiting */
 typedef struct TlkfTrouble
 {
 	rd_kafka_resp_err_t code;	/* RD_KAFKA_RESP_ERR_NO_ERROR: nothing */
-	char		words[256];
+	char		words[384];
 } TlkfTrouble;
 
 extern bool tlkf_client_ready(TlkfState *state, TlVerdict *verdict);
