@@ -229,4 +229,19 @@ stop_servers_below()
 			kill -QUIT "$pid" 2>/dev/null || continue
 			timeout 20 tail --pid="$pid" -f /dev/null || true
 		done
+	kill_left_below "$1"
+}
+
+# Whoever has a path below a directory among its arguments: peers of a test that
+# was killed, and could not end them.
+kill_left_below()
+{
+	local file
+
+	for file in /proc/[0-9]*/cmdline; do
+		case $(tr '\0' ' ' 2>/dev/null <"$file") in
+			*"$1/"*) kill -KILL "${file//[!0-9]/}" 2>/dev/null ;;
+		esac
+	done
+	return 0
 }
