@@ -5,9 +5,9 @@
  *
  * A part is what one batch can hold: of the events that are held back, and of
  * the range behind what is done.  Before anybody sees it, its last position,
- * checksum and token are durable in the lane's row.  After a restart the part
- * that the row names is read again; if it is not the same, because events have
- * vanished or limits have changed, its token is not used for it.
+ * checksum and token are durable in the lane's row.  After a restart the
+ * part that the row names is read again; if it is not the same, because events
+ * have vanished or limits have changed, its token is not used for it.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,9 +33,9 @@ static bool make_part_durable(Lane *lane, const QueuePart *part);
 static void refuse_ours(Lane *lane);
 
 /*
- * false: the lane's row is another's.  NB: a part that may have been attempted
- * is read with the limit of then for one event: one that would be too large
- * now may have landed.
+ * false: the lane's row is another's.  NB: a part that may have been
+ * attempted is read with the limit of then for one event: one that would be
+ * too large now may have landed.
  */
 bool
 lane_build_part(Lane *lane)
