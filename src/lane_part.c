@@ -4,10 +4,10 @@
  *	  The next part of a claimed range, read from the ledger.
  *
  * A part is what one batch can hold: of the events that are held back, and of
- * the range behind what is done.  Before anybody sees it, its last position,
- * checksum and token are durable in the lane's row.  After a restart the
- * part that the row names is read again; if it is not the same, because events
- * have vanished or limits have changed, its token is not used for it.
+ * the range behind what is done.  Before it is sent, its last position,
+ * checksum and token are durable in the lane's row.  After a restart the part
+ * that the row names is read again; if it is not the same, as events have
+ * vanished or limits have changed, its token is not used for it.
  *
  *-------------------------------------------------------------------------
  */
