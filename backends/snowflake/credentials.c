@@ -63,8 +63,12 @@ tlsf_authorize(TlsfState *state, const char **headers, int *n,
 bool
 tlsf_forget_token(TlsfState *state)
 {
-	TlsfToken  *token = &state->token;
+	return tlsf_drop_token(&state->token);
+}
 
+bool
+tlsf_drop_token(TlsfToken *token)
+{
 	if (token->bearer == NULL)
 		return false;
 	explicit_bzero(token->bearer, strlen(token->bearer));

@@ -35,9 +35,7 @@ static void append_source(StringInfo out, const TlBatch *batch,
 						  const TlsfTable *table);
 static const char *cast_of(TlType type);
 static const char *column_name(const TlsfTable *table, const char *name);
-static int	make_key(char *key, int column);
-static void encode_row(StringInfo out, const TlBatch *batch, int32 row,
-					   char keys[][4]);
+static void make_key(char *key, int column);
 static void encode_value(StringInfo out, const TlColumn *column, int32 row);
 static void encode_integer(StringInfo out, int64 value);
 static void encode_double(StringInfo out, double value);
@@ -100,7 +98,7 @@ append_source(StringInfo out, const TlBatch *batch, const TlsfTable *table)
 		const TlColumn *column = &batch->columns[i];
 		char		key[4];
 
-		(void) make_key(key, i);
+		make_key(key, i);
 		if (strcmp(column->name, "event_id") == 0)
 			strlcpy(id_key, key, sizeof(id_key));
 		appendStringInfo(out, "%s f.value:\"%s\"%s AS ",
@@ -145,7 +143,7 @@ column_name(const TlsfTable *table, const char *name)
 	return column ? column->name : name;
 }
 
-static int
+static void
 make_key(char *key, int column)
 {
 	int			n = 0;
@@ -154,29 +152,35 @@ make_key(char *key, int column)
 		key[n++] = 'a' + column / 26 - 1;
 	key[n++] = 'a' + column % 26;
 	key[n] = '\0';
-	return n;
 }
 
 /* [{"a":"6f1c...","b":"2026-01-02T03:04:05.678901",...},...] */
 void
 tlsf_encode_rows(StringInfo out, const TlBatch *batch)
 {
-	char		(*keys)[4] = palloc0((batch->ncolumns + 1) * sizeof(*keys));
+	const char **keys = palloc0((batch->ncolumns + 1) * sizeof(char *));
 
 	for (int i = 0; i < batch->ncolumns; i++)
-		(void) make_key(keys[i], i);
+	{
+		char		key[4];
+
+		make_key(key, i);
+		keys[i] = psprintf("\"%s\"", key);
+	}
 	appendStringInfoChar(out, '[');
 	for (int32 row = 0; row < batch->nrows; row++)
 	{
 		if (row > 0)
 			appendStringInfoChar(out, ',');
-		encode_row(out, batch, row, keys);
+		tlsf_encode_row(out, batch, row, keys);
 	}
 	appendStringInfoChar(out, ']');
 }
 
-static void
-encode_row(StringInfo out, const TlBatch *batch, int32 row, char keys[][4])
+/* keys: of the columns, as JSON writes them. */
+void
+tlsf_encode_row(StringInfo out, const TlBatch *batch, int32 row,
+				const char *const *keys)
 {
 	char		separator = '{';
 
@@ -187,9 +191,8 @@ encode_row(StringInfo out, const TlBatch *batch, int32 row, char keys[][4])
 		if (tl_isnull(column, row))
 			continue;
 		appendStringInfoChar(out, separator);
-		appendStringInfoChar(out, '"');
 		appendStringInfoString(out, keys[i]);
-		appendStringInfoString(out, "\":");
+		appendStringInfoChar(out, ':');
 		encode_value(out, column, row);
 		separator = ',';
 	}

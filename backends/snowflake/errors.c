@@ -79,6 +79,16 @@ static const StatusClass statuses[] = {
 	{0, TL_UNKNOWN, TL_CAUSE_NETWORK}
 };
 
+/* Of Snowpipe Streaming: what is cured by opening the channel anew. */
+static const char *const reopen_codes[] = {
+	"STALE_CONTINUATION_TOKEN_SEQUENCER", "STALE_PIPE_CACHE",
+	"ERR_CHANNEL_HAS_INVALID_ROW_SEQUENCER",
+	"ERR_CHANNEL_HAS_INVALID_CLIENT_SEQUENCER",
+	"ERR_CHANNEL_MUST_BE_REOPENED",
+	"ERR_CHANNEL_MUST_BE_REOPENED_DUE_TO_ROW_SEQ_GAP",
+	"ERR_CHANNEL_DOES_NOT_EXIST_OR_IS_NOT_AUTHORIZED"
+};
+
 static void classify_status(int status, TlsfError *error);
 static const CodeClass *find_class(const CodeClass *classes,
 								   const char *text);
@@ -137,6 +147,40 @@ classify_status(int status, TlsfError *error)
 	else
 		snprintf(error->message, sizeof(error->message),
 				 "HTTP status %d, not from Snowflake itself", status);
+}
+
+/*
+ * Of Snowpipe Streaming.  A refusal says that this request was not taken; of
+ * rows that were before, nothing.
+ */
+void
+tlsf_classify_streaming(int status, const char *code, const char *words,
+						TlsfError *error)
+{
+	memset(error, 0, sizeof(*error));
+	error->status = status;
+	strlcpy(error->code, code ? code : "", sizeof(error->code));
+	classify_status(status, error);
+	if (status == 409 || (status == 400 && code != NULL))
+		error->outcome = TL_RETRY;
+	for (int i = 0; code != NULL && i < lengthof(reopen_codes); i++)
+		error->reopen |= strcmp(code, reopen_codes[i]) == 0;
+	error->reopen |= (status == 409);
+	if (error->reopen)
+	{
+		error->outcome = TL_RETRY;
+		error->cause = TL_CAUSE_OVERLOAD;
+	}
+	else if (status == 404 || (code != NULL &&
+							   (strncmp(code, "ERR_TABLE_", 10) == 0 ||
+								strncmp(code, "ERR_PIPE_", 9) == 0)))
+	{
+		error->outcome = TL_RETRY;
+		error->cause = TL_CAUSE_SCHEMA;
+		error->reopen = true;
+	}
+	if (code != NULL)
+		set_words(error, words);
 }
 
 static const CodeClass *

@@ -5,4 +5,5 @@ has() { echo "#include <$1>" | ${CC:-cc} -E -x c - >/dev/null 2>&1; }
 
 has curl/curl.h || missing curl/curl.h libcurl4-openssl-dev
 has json-c/json.h || missing json-c/json.h libjson-c-dev
+has zstd.h || missing zstd.h libzstd-dev
 has openssl/evp.h || missing openssl/evp.h libssl-dev

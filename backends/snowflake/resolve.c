@@ -9,6 +9,12 @@
  * it was sent, or since this session began.  Until then is waited; after that
  * the table is asked, within the same time range that a MERGE looks at.
  *
+ * With mode=streaming opening the lane's channel is the fence: what was not
+ * committed is discarded, and the offset token says whether the batch was.
+ * Where it was not, or not to its end, and for what other lanes or another
+ * server may have sent, the table is asked, after the same time: rows of
+ * another channel are committed within seconds, or never.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -25,9 +31,14 @@ typedef struct Lookup
 {
 	TlBatch    *batch;
 	IdRow	   *ids;			/* sorted */
+	int32		found;
 	bool		broken;
 } Lookup;
 
+static bool reopen_channel(TlsfState *state, bool *dropped,
+						   TlVerdict *verdict);
+static bool channel_tells(TlsfState *state, TlBatch *batch);
+static IdRow *sorted_ids(const TlBatch *batch);
 static bool pass_fence(TlsfState *state, TlVerdict *verdict);
 static char *lookup_sql(const TlsfState *state);
 static void take_id(void *arg, const char *const *values, int n);
@@ -39,33 +50,86 @@ tlsf_resolve(TlSession *session, TlBatch *batch, bool fence,
 			 TlVerdict *verdict)
 {
 	TlsfState  *state = tlsf_begin(session);
+	bool		dropped;
+	int32		found;
+
+	if (batch->nrows == 0)
+		return TL_OK;
+	if (fence && state->mode == TLSF_STREAMING)
+	{
+		if (!reopen_channel(state, &dropped, verdict))
+			return TL_RETRY;
+		if (!dropped && channel_tells(state, batch))
+			return TL_OK;
+	}
+	if (fence && !pass_fence(state, verdict))
+		return TL_RETRY;
+	return tlsf_mark_present(state, batch, &found, verdict) ?
+		TL_OK : TL_RETRY;
+}
+
+/*
+ * *dropped: some rows ever were, which count as committed, so that only the
+ * table can tell.  Whether opening resets their number is not documented, so
+ * it is asked for before as well, of a channel that is there.
+ */
+static bool
+reopen_channel(TlsfState *state, bool *dropped, TlVerdict *verdict)
+{
+	TlVerdict	here = {.struct_size = sizeof(TlVerdict)};
+	TlsfError	error;
+
+	state->channel.errors = 0;
+	(void) tlsf_ask_channel(state, &error, &here);
+	*dropped = state->channel.errors > 0;
+	if (!tlsf_open_channel(state, verdict))
+		return false;
+	*dropped |= state->channel.errors > 0;
+	return true;
+}
+
+/*
+ * The channel has just been opened: nothing that was appended can come any
+ * more.  If the batch was committed to its end, it is there.  A smaller
+ * number of rows is not taken for the batch's first ones: it might be that of
+ * another cut under the same token.
+ */
+static bool
+channel_tells(TlsfState *state, TlBatch *batch)
+{
+	if (tlsf_committed_rows(&state->channel, batch) != batch->nrows ||
+		batch->history == TL_OVERLAP)
+		return false;
+	for (int32 row = 0; row < batch->nrows; row++)
+		tlsf_core->mark_landed(batch, row);
+	return true;
+}
+
+/* Asks the table.  false: it could not be asked. */
+bool
+tlsf_mark_present(TlsfState *state, TlBatch *batch, int32 *found,
+				  TlVerdict *verdict)
+{
 	char		range[2][TLSF_TIMESTAMP_TEXT];
 	Lookup		lookup = {.batch = batch};
 	TlsfStatement statement = {0};
 	StringInfoData ids;
 	TlsfError	error;
 
-	if (fence && !pass_fence(state, verdict))
-		return TL_RETRY;
+	*found = 0;
 	if (!tlsf_load_table(state, verdict))
-		return TL_RETRY;
+		return false;
 	if (!state->remote->exists)
 	{
 		state->remote = NULL;	/* look again next time */
 		tlsf_fail(verdict, TL_CAUSE_SCHEMA, "002003",
 				  "table %s does not exist, or the role may not see it",
 				  state->name.quoted);
-		return TL_RETRY;
+		return false;
 	}
-	if (batch->nrows == 0 || batch->min_timestamp > batch->max_timestamp)
-		return TL_OK;
-	lookup.ids = palloc(batch->nrows * sizeof(IdRow));
-	for (int32 row = 0; row < batch->nrows; row++)
-	{
-		lookup.ids[row].id = batch->event_ids[row];
-		lookup.ids[row].row = row;
-	}
-	qsort(lookup.ids, batch->nrows, sizeof(IdRow), compare_ids);
+	if (batch->min_timestamp > batch->max_timestamp)
+		return true;
+	lookup.ids = sorted_ids(batch);
 	initStringInfo(&ids);
 	tlsf_encode_ids(&ids, batch);
 	tlsf_time_range(batch, state->time_margin_ms, range[0], range[1]);
@@ -77,13 +141,27 @@ tlsf_resolve(TlSession *session, TlBatch *batch, bool fence,
 	{
 		if (error.cause == TL_CAUSE_SCHEMA)
 			state->remote = NULL;	/* look again next time */
-		return TL_RETRY;
+		return false;
 	}
-	if (!lookup.broken)
-		return TL_OK;
-	tlsf_fail(verdict, TL_CAUSE_CONFIG, NULL,
-			  "the answer is not one of Snowflake's");
-	return TL_RETRY;
+	*found = lookup.found;
+	if (lookup.broken)
+		tlsf_fail(verdict, TL_CAUSE_CONFIG, NULL,
+				  "the answer is not one of Snowflake's");
+	return !lookup.broken;
+}
+
+static IdRow *
+sorted_ids(const TlBatch *batch)
+{
+	IdRow	   *ids = palloc(batch->nrows * sizeof(IdRow));
+
+	for (int32 row = 0; row < batch->nrows; row++)
+	{
+		ids[row].id = batch->event_ids[row];
+		ids[row].row = row;
+	}
+	qsort(ids, batch->nrows, sizeof(IdRow), compare_ids);
+	return ids;
 }
 
 /* false: not yet. */
@@ -142,8 +220,10 @@ take_id(void *arg, const char *const *values, int n)
 	}
 	found = bsearch(&key, lookup->ids, lookup->batch->nrows, sizeof(IdRow),
 					compare_ids);
-	if (found != NULL)
-		tlsf_core->mark_landed(lookup->batch, found->row);
+	if (found == NULL)
+		return;
+	tlsf_core->mark_landed(lookup->batch, found->row);
+	lookup->found++;
 }
 
 static int

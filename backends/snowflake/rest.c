@@ -94,11 +94,19 @@ request_once(TlsfState *state, const char *method, const char *url,
 	*sent = reply->sent;
 	if (reply->end == TL_HTTP_ANSWERED)
 		return true;
-	tlsf_fail(verdict, reply->end == TL_HTTP_STOPPED ? TL_CAUSE_NONE :
-			  TL_CAUSE_NETWORK, NULL, "%s",
-			  reply->end == TL_HTTP_STOPPED ? "stopped" :
-			  reply->error[0] ? reply->error : "no answer within the time limit");
+	tlsf_fail_unanswered(reply, verdict);
 	return false;
+}
+
+void
+tlsf_fail_unanswered(const TlHttpReply *reply, TlVerdict *verdict)
+{
+	bool		stopped = (reply->end == TL_HTTP_STOPPED);
+
+	tlsf_fail(verdict, stopped ? TL_CAUSE_NONE :
+			  reply->bad_file ? TL_CAUSE_CONFIG : TL_CAUSE_NETWORK, NULL, "%s",
+			  stopped ? "stopped" : reply->error[0] ? reply->error :
+			  "no answer within the time limit");
 }
 
 /* {"code": "002003", "message": ..., "sqlState": "42S02"} */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * send.c
- *	  Sends a batch: one MERGE.
+ *	  Sends a batch: one MERGE, or what stream_send.c does.
  *
  * What an outcome rests on:
  *
@@ -26,12 +26,17 @@
 
 #include "tlsf.h"
 
+static TlOutcome send_streaming(TlsfState *state, TlBatch *batch,
+								TlVerdict *verdict);
+static bool remember_streaming(TlsfState *state);
 static bool ready(TlsfState *state, const TlBatch *batch, TlVerdict *verdict);
 static TlOutcome refuse(TlBatch *batch, TlVerdict *verdict);
 static TlOutcome not_stored(const TlBatch *batch, TlOutcome outcome);
 static bool build(TlsfState *state, const TlBatch *batch,
 				  TlsfStatement *statement, TlVerdict *verdict);
 static int64 rows_inserted(TlJson *answer);
+static TlOutcome encode_streaming(TlsfState *state, const TlBatch *batch,
+								  StringInfo out);
 
 /* TlBackend.send */
 TlOutcome
@@ -49,6 +54,8 @@ tlsf_send(TlSession *session, TlBatch *batch, TlVerdict *verdict)
 		return not_stored(batch, TL_RETRY);
 	if (refuse(batch, verdict) != TL_OK)
 		return not_stored(batch, TL_REFUSED);
+	if (state->mode == TLSF_STREAMING)
+		return send_streaming(state, batch, verdict);
 	if (!build(state, batch, &statement, verdict))
 		return not_stored(batch, TL_SPLIT);
 	statement.request_id = &batch->token;
@@ -56,6 +63,8 @@ tlsf_send(TlSession *session, TlBatch *batch, TlVerdict *verdict)
 	if (tlsf_submit(state, &statement, &answer, &error, &sent, verdict))
 	{
 		verdict->rows_new = rows_inserted(answer);
+		if (tlsf_left_streaming(session))
+			tlsf_core->set_state(session, "sql", strlen("sql"));
 		return TL_OK;
 	}
 	if (error.cause == TL_CAUSE_SCHEMA)
@@ -65,6 +74,33 @@ tlsf_send(TlSession *session, TlBatch *batch, TlVerdict *verdict)
 						  TL_RETRY : error.outcome);
 	state->fence_until = tl_http_now_ms() + state->statement_timeout_ms;
 	return TL_UNKNOWN;
+}
+
+/* A batch that is not fresh has been resolved: see session.c. */
+static TlOutcome
+send_streaming(TlsfState *state, TlBatch *batch, TlVerdict *verdict)
+{
+	TlOutcome	outcome;
+
+	if (!remember_streaming(state))
+		return not_stored(batch, TL_RETRY);
+	outcome = tlsf_stream_batch(state, batch, verdict);
+	if (outcome != TL_UNKNOWN && outcome != TL_OK)
+		return not_stored(batch, outcome);
+	return outcome;
+}
+
+/*
+ * Durably, before the first append: a lane that goes on in mode=sql must not
+ * send a batch again while the channel may still commit it.  false: the lane
+ * is lost.
+ */
+static bool
+remember_streaming(TlsfState *state)
+{
+	return tlsf_left_streaming(state->session) ||
+		tlsf_core->save_state(state->session, TLSF_STREAMING_STATE,
+							  strlen(TLSF_STREAMING_STATE));
 }
 
 /* Is there a table that takes it? */
@@ -144,7 +180,19 @@ rows_inserted(TlJson *answer)
 							 text ? strtoll(text, NULL, 10) : -1);
 }
 
-/* TlBackend.encode */
+static TlOutcome
+encode_streaming(TlsfState *state, const TlBatch *batch, StringInfo out)
+{
+	static const TlsfTable nothing_known = {0};
+	StringInfoData lines;
+
+	initStringInfo(&lines);
+	(void) tlsf_encode_lines(&lines, batch, state->remote ? state->remote :
+							 &nothing_known, 0);
+	return tlsf_compress(out, &lines) ? TL_OK : TL_RETRY;
+}
+
+/* TlBackend.encode; of several appends the first. */
 TlOutcome
 tlsf_encode(TlSession *session, const TlBatch *batch, StringInfo out,
 			TlVerdict *verdict)
@@ -154,6 +202,8 @@ tlsf_encode(TlSession *session, const TlBatch *batch, StringInfo out,
 	TlsfStatement statement = {0};
 	TlsfTable  *remote = state->remote;
 
+	if (state->mode == TLSF_STREAMING)
+		return encode_streaming(state, batch, out);
 	if (remote == NULL)
 		state->remote = &nothing_known;
 	if (build(state, batch, &statement, verdict))

@@ -11,10 +11,12 @@
 #include "tlsf.h"
 
 #define DEFAULT_TIMEOUT		60000
+#define DROP_MS				5000
 
 static const char *parse_options(TlsfState *state);
 static const char *parse_endpoint(TlsfState *state, const char *host);
 static const char *parse_auth(TlsfState *state);
+static const char *parse_mode(TlsfState *state);
 static const char *parse_user(TlsfState *state);
 static const char *parse_object(const TlsfState *state, const char *option,
 								const char **value);
@@ -43,7 +45,8 @@ tlsf_open(TlSession *session, TlVerdict *verdict)
 	error = parse_options(state);
 	MemoryContextSwitchTo(old);
 	session->private_state = state;
-	session->guarantee = TL_PER_BATCH;
+	session->guarantee = state->mode == TLSF_SQL &&
+		!tlsf_left_streaming(session) ? TL_PER_BATCH : TL_PER_ATTEMPT;
 	session->token_valid_ms = 2 * (int64) state->statement_timeout_ms;
 	state->fence_until = tl_http_now_ms() + state->statement_timeout_ms;
 	if (error == NULL)
@@ -84,7 +87,9 @@ parse_options(TlsfState *state)
 		error = parse_object(state, "warehouse", &state->warehouse);
 	if (error == NULL)
 		error = parse_object(state, "role", &state->role);
-	return error ? error : parse_auth(state);
+	if (error == NULL)
+		error = parse_auth(state);
+	return error ? error : parse_mode(state);
 }
 
 static const char *
@@ -131,6 +136,34 @@ parse_auth(TlsfState *state)
 		return "option \"private_key_passphrase_file\" goes with \"private_key_file\"";
 	state->auth = key ? TLSF_KEY_PAIR : oauth ? TLSF_OAUTH : TLSF_PAT;
 	return parse_user(state);
+}
+
+/* The token that streaming needs is given for a JWT only. */
+static const char *
+parse_mode(TlsfState *state)
+{
+	const char *mode = tlsf_core->option(state->session, "mode");
+
+	state->mode = mode && strcmp(mode, "streaming") == 0 ?
+		TLSF_STREAMING : TLSF_SQL;
+	if (state->mode == TLSF_STREAMING && state->auth != TLSF_KEY_PAIR)
+		return "mode=streaming needs a key pair: option \"private_key_file\"";
+	return NULL;
+}
+
+/* Has this lane appended to a channel, and not been through a MERGE since? */
+bool
+tlsf_left_streaming(TlSession *session)
+{
+	Size		len = 0;
+	bool		suspect;
+	const void *data;
+
+	if (session->role != TL_LANE)
+		return false;
+	data = tlsf_core->state(session, &len, &suspect);
+	return data != NULL && len == strlen(TLSF_STREAMING_STATE) &&
+		memcmp(data, TLSF_STREAMING_STATE, len) == 0;
 }
 
 /* From the option, or from where a URL has it. */
@@ -184,13 +217,24 @@ int_option(const TlsfState *state, const char *name, int otherwise)
 	return value ? atoi(value) : otherwise;
 }
 
-/* TlBackend.close: what is foreign hangs on session->mcxt. */
+/*
+ * TlBackend.close: what is foreign hangs on session->mcxt.  A lane that will
+ * not come back has no unknown outcome; its channel may have been opened by
+ * an earlier session.
+ */
 void
 tlsf_close(TlSession *session, bool retire)
 {
 	TlsfState  *state = session->private_state;
 
+	if (retire && state->auth == TLSF_KEY_PAIR &&
+		(state->channel.open || tlsf_left_streaming(session)))
+	{
+		state->deadline = tl_http_now_ms() + DROP_MS;
+		tlsf_drop_channel(state);
+	}
 	(void) tlsf_forget_token(state);
+	(void) tlsf_drop_token(&state->scoped);
 }
 
 /* To be called at the start of each callback: the clock starts. */
@@ -270,7 +314,7 @@ tlsf_describe(TlSession *session, TlPairCB emit, void *arg)
 	emit(arg, "database", state->name.database);
 	emit(arg, "schema", state->name.schema);
 	emit(arg, "table", state->name.table);
-	emit(arg, "mode", "sql");
+	emit(arg, "mode", state->mode == TLSF_STREAMING ? "streaming" : "sql");
 	emit(arg, "auth", auths[state->auth]);
 	emit(arg, "endpoint", state->url);
 	if (state->warehouse != NULL)

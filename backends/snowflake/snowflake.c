@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * snowflake.c
- *	  Backend "snowflake": events go to a table of Snowflake, by its SQL API.
+ *	  Backend "snowflake": events go to a table of Snowflake, by its SQL API
+ *	  or by Snowpipe Streaming.
  *
  * This file holds the options, the table's versions and the callbacks.
  * send.c tells what an outcome rests on, resolve.c what is known after an
@@ -17,13 +18,13 @@ PG_MODULE_MAGIC;
 
 const TlCore *tlsf_core;
 
-static const char *const modes[] = {"sql", NULL};
+static const char *const modes[] = {"sql", "streaming", NULL};
 static const char *const identifiers[] = {"upper", "exact", NULL};
 
 static const TlOption options[] = {
 	{
 		"mode", TL_ENUM_OPT, 0, "sql", 0, 0, modes,
-		.description = "how events are written: by a MERGE for each batch"
+		.description = "how events are written: by a MERGE for each batch, or to a channel of Snowpipe Streaming for each lane"
 	},
 	{
 		"user", TL_STRING_OPT, 0,

@@ -23,7 +23,6 @@
 #define FIRST_POLL_MS		50
 #define LAST_POLL_MS		2000
 
-static const char *random_request_id(void);
 static bool read_handle(TlJson *answer, char *handle, TlVerdict *verdict);
 static bool await_end(TlsfState *state, const char *handle, TlJson **answer,
 					  TlsfError *error, bool *sent, TlVerdict *verdict);
@@ -87,7 +86,7 @@ tlsf_submit(TlsfState *state, const TlsfStatement *statement,
 	if (statement->request_id != NULL)
 		tlsf_append_uuid(&path, statement->request_id);
 	else
-		appendStringInfoString(&path, random_request_id());
+		appendStringInfoString(&path, tlsf_random_request_id());
 	if (statement->again)
 		appendStringInfoString(&path, "&retry=true");
 	initStringInfo(&body);
@@ -102,8 +101,8 @@ tlsf_submit(TlsfState *state, const TlsfStatement *statement,
 		await_end(state, handle, answer, error, sent, verdict);
 }
 
-static const char *
-random_request_id(void)
+const char *
+tlsf_random_request_id(void)
 {
 	StringInfoData text;
 	pg_uuid_t	id;

@@ -88,10 +88,18 @@ extern void tlsf_list_differences(const TlsfTable *table, int32 version,
 extern void tlsf_encode_merge(StringInfo out, const TlBatch *batch,
 							  const TlsfTable *table, const TlsfName *name);
 extern void tlsf_encode_rows(StringInfo out, const TlBatch *batch);
+extern void tlsf_encode_row(StringInfo out, const TlBatch *batch, int32 row,
+							const char *const *keys);
 extern void tlsf_encode_ids(StringInfo out, const TlBatch *batch);
 extern char *tlsf_put_timestamp(char *p, int64 usec);
 extern void tlsf_time_range(const TlBatch *batch, int64 margin_ms,
 							char *from, char *to);
+
+/* ---- ndjson.c ---- */
+
+extern int32 tlsf_encode_lines(StringInfo out, const TlBatch *batch,
+							   const TlsfTable *table, int32 begin);
+extern bool tlsf_compress(StringInfo out, const StringInfo lines);
 
 /* ---- screen.c ---- */
 
@@ -106,14 +114,23 @@ typedef struct TlsfError		/* an answer that is a refusal */
 	TlCause		cause;
 	bool		unauthenticated;	/* a new token may help */
 	bool		missing;		/* an object is not there, or not for us */
-	char		code[16];		/* Snowflake's; empty: none was given */
+	bool		reopen;			/* the channel takes no more as it is */
+	char		code[64];		/* Snowflake's; empty: none was given */
 	char		message[512];	/* without what it may quote of an event */
 } TlsfError;
 
 extern void tlsf_classify(int status, const char *code, const char *sqlstate,
 						  const char *words, TlsfError *error);
+extern void tlsf_classify_streaming(int status, const char *code,
+									const char *words, TlsfError *error);
 
 /* ---- session.c ---- */
+
+typedef enum TlsfMode
+{
+	TLSF_SQL,
+	TLSF_STREAMING
+} TlsfMode;
 
 typedef enum TlsfAuth
 {
@@ -128,10 +145,20 @@ typedef struct TlsfToken
 	int64		renew_at;		/* of tl_http_now_ms() */
 } TlsfToken;
 
+typedef struct TlsfChannel		/* of a lane; see channel.c */
+{
+	bool		open;			/* as far as we know */
+	char		continuation[4096];
+	char		committed[256]; /* the last offset token that is committed */
+	int64		errors;			/* rows that were dropped, ever */
+	int64		errors_before;	/* of them, those that are accounted for */
+} TlsfChannel;
+
 typedef struct TlsfState		/* TlSession.private_state */
 {
 	TlSession  *session;
 	TlsfName	name;
+	TlsfMode	mode;
 	TlsfAuth	auth;
 	const char *url;			/* "https://host", without a slash */
 	const char *jwt_account;	/* in the form of a JWT's claims */
@@ -143,6 +170,11 @@ typedef struct TlsfState		/* TlSession.private_state */
 	TlHttpSettings http_settings;
 	TlHttp	   *http;			/* NULL: not yet */
 	TlsfToken	token;
+	TlHttp	   *ingest;			/* of mode=streaming, as the rest */
+	const char *ingest_host;	/* NULL: not known yet */
+	const char *ingest_url;
+	TlsfToken	scoped;			/* for that host only */
+	TlsfChannel channel;
 	int			timeout_ms;
 	int64		deadline;		/* of the current callback */
 	int64		fence_until;	/* a statement that was sent before may still
@@ -151,10 +183,14 @@ typedef struct TlsfState		/* TlSession.private_state */
 	TlsfTable  *remote;			/* as last seen; NULL: not yet */
 } TlsfState;
 
+/* What a lane saves before its first append. */
+#define TLSF_STREAMING_STATE	"streaming"
+
 extern const TlCore *tlsf_core;
 extern const TlMigration tlsf_migrations[];
 
 extern TlOutcome tlsf_open(TlSession *session, TlVerdict *verdict);
+extern bool tlsf_left_streaming(TlSession *session);
 extern void tlsf_close(TlSession *session, bool retire);
 extern TlOutcome tlsf_check_health(TlSession *session, TlVerdict *verdict);
 extern void tlsf_describe(TlSession *session, TlPairCB emit, void *arg);
@@ -162,6 +198,8 @@ extern TlsfState *tlsf_begin(TlSession *session);
 extern void tlsf_fail(TlVerdict *verdict, TlCause cause, const char *code,
 					  const char *fmt,...) pg_attribute_printf(4, 5);
 extern TlHttp *tlsf_client(TlsfState *state, TlVerdict *verdict);
+extern void tlsf_fail_unanswered(const TlHttpReply *reply,
+								 TlVerdict *verdict);
 extern bool tlsf_sleep(TlsfState *state, int64 until);
 
 /* ---- credentials.c ---- */
@@ -169,6 +207,7 @@ extern bool tlsf_sleep(TlsfState *state, int64 until);
 extern bool tlsf_authorize(TlsfState *state, const char **headers, int *n,
 						   TlVerdict *verdict);
 extern bool tlsf_forget_token(TlsfState *state);
+extern bool tlsf_drop_token(TlsfToken *token);
 
 /* ---- rest.c ---- */
 
@@ -192,6 +231,7 @@ typedef struct TlsfStatement
 /* A row of an answer: n values as text, NULL where SQL's is. */
 typedef void (*TlsfRowCB) (void *arg, const char *const *values, int n);
 
+extern const char *tlsf_random_request_id(void);
 extern void tlsf_write_statement(StringInfo body, const TlsfState *state,
 								 const TlsfStatement *statement);
 extern bool tlsf_submit(TlsfState *state, const TlsfStatement *statement,
@@ -201,6 +241,28 @@ extern bool tlsf_query(TlsfState *state, const TlsfStatement *statement,
 					   TlsfRowCB row, void *arg, TlsfError *error,
 					   TlVerdict *verdict);
 extern bool tlsf_run(TlsfState *state, const char *sql, TlVerdict *verdict);
+
+/* ---- streaming.c, channel.c, stream_send.c ---- */
+
+extern char *tlsf_channel_path(const TlsfState *state, const char *prefix,
+							   const char *suffix);
+extern bool tlsf_ingest(TlsfState *state, const char *method,
+						const char *path, const char *content_type,
+						const char *encoding, StringInfo body,
+						TlJson **answer, TlsfError *error, bool *sent,
+						TlVerdict *verdict);
+extern bool tlsf_open_channel(TlsfState *state, TlVerdict *verdict);
+extern bool tlsf_append(TlsfState *state, StringInfo rows, const char *from,
+						const char *to, TlsfError *error, bool *sent,
+						TlVerdict *verdict);
+extern bool tlsf_ask_channel(TlsfState *state, TlsfError *error,
+							 TlVerdict *verdict);
+extern int32 tlsf_committed_rows(const TlsfChannel *channel,
+								 const TlBatch *batch);
+extern char *tlsf_offset_token(const TlBatch *batch, int32 rows);
+extern void tlsf_drop_channel(TlsfState *state);
+extern TlOutcome tlsf_stream_batch(TlsfState *state, TlBatch *batch,
+								   TlVerdict *verdict);
 
 /* ---- table.c ---- */
 
@@ -215,6 +277,8 @@ extern TlOutcome tlsf_send(TlSession *session, TlBatch *batch,
 extern TlOutcome tlsf_encode(TlSession *session, const TlBatch *batch,
 							 StringInfo out, TlVerdict *verdict);
 extern TlOutcome tlsf_resolve(TlSession *session, TlBatch *batch, bool fence,
+							  TlVerdict *verdict);
+extern bool tlsf_mark_present(TlsfState *state, TlBatch *batch, int32 *found,
 							  TlVerdict *verdict);
 extern TlOutcome tlsf_inspect(TlSession *session, TlRemote *remote,
 							  TlVerdict *verdict);

@@ -1,7 +1,7 @@
 /* sources: backends/snowflake/encode.c backends/snowflake/columns.c
  * sources: backends/snowflake/names.c backends/snowflake/screen.c
- * sources: backends/common/tl_json.c
- * libs: -ljson-c
+ * sources: backends/snowflake/ndjson.c backends/common/tl_json.c
+ * libs: -ljson-c -lzstd
  *-------------------------------------------------------------------------
  *
  * test_sf_encode.c
@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include <math.h>
+#include <zstd.h>
 
 #include "../../backends/snowflake/tlsf.h"
 #include "unit.h"
@@ -217,9 +218,70 @@ test_screen(void)
 	CHECK_STR(reasons[6], "column \"cost_usd\": a NUMBER cannot be NaN");
 }
 
+/* One object a line, by the names of the table's columns. */
+static void
+test_lines(void)
+{
+	TlsfColumn	remote[] = {
+		{"EVENT_ID", "VARCHAR(36)", false, false},
+		{"Mo\"del", "VARCHAR", false, false},
+		{"METADATA", "VARIANT", true, false}
+	};
+	TlsfTable	table = {true, lengthof(remote), remote};
+	TlColumn	few[] = {columns[0], columns[5], columns[6]};
+	TlBatch		batch = two_rows();
+	StringInfoData lines;
+	StringInfoData packed;
+	char		unpacked[1000];
+	size_t		len;
+
+	unit_test("lines");
+	batch.columns = few;
+	batch.ncolumns = lengthof(few);
+	initStringInfo(&lines);
+	initStringInfo(&packed);
+	CHECK_INT(tlsf_encode_lines(&lines, &batch, &table, 0), 2);
+	CHECK_STR(lines.data,
+			  "{\"EVENT_ID\":\"00112233-4455-6677-8899-aabbccddeeff\","
+			  "\"model\":\"\"}\n"
+			  "{\"EVENT_ID\":\"00000000-0000-0000-0000-000000000000\","
+			  "\"model\":\"a\\\"\\\\\\u000a\\u0009\\u0001\xc3\xa9z\","
+			  "\"METADATA\":{\"a\": \"b\\n\"}}\n");
+	CHECK(tlsf_compress(&packed, &lines));
+	len = ZSTD_decompress(unpacked, sizeof(unpacked), packed.data,
+						  packed.len);
+	CHECK_INT(len, lines.len);
+	CHECK(memcmp(unpacked, lines.data, len) == 0);
+}
+
+/* As many as a request takes, and none that is larger by itself. */
+static void
+test_many_lines(void)
+{
+	static const TlsfTable table = {0};
+	int32		text_offsets[] = {0, 2000000, 3800000, 8000000};
+	TlColumn	text = {.name = "model", .type = TL_TEXT,
+	.values = text_offsets};
+	TlBatch		batch = {.nrows = 3, .ncolumns = 1, .columns = &text};
+	char	   *data = palloc0(8000001);
+	StringInfoData lines;
+
+	unit_test("lines of more than one request");
+	memset(data, 'x', 8000000);
+	text.data = data;
+	initStringInfo(&lines);
+	CHECK_INT(tlsf_encode_lines(&lines, &batch, &table, 0), 2);
+	CHECK_INT(lines.len, 3800000 + 2 * strlen("{\"model\":\"\"}\n"));
+	resetStringInfo(&lines);
+	CHECK_INT(tlsf_encode_lines(&lines, &batch, &table, 2), 2);
+	CHECK_INT(lines.len, 0);
+}
+
 int
 main(void)
 {
+	test_lines();
+	test_many_lines();
 	test_rows();
 	test_statement();
 	test_keys();

@@ -147,11 +147,68 @@ test_words(void)
 	CHECK_STR(e.message, "HTTP status 422, error 002003");
 }
 
+/* Of Snowpipe Streaming: what is cured by opening the channel anew? */
+static void
+test_streaming(void)
+{
+	static const struct
+	{
+		int			status;
+		const char *code;
+		TlOutcome	outcome;
+		TlCause		cause;
+		bool		reopen;
+	}			rows[] = {
+		{400, "STALE_CONTINUATION_TOKEN_SEQUENCER",
+		TL_RETRY, TL_CAUSE_OVERLOAD, true},
+		{400, "STALE_PIPE_CACHE", TL_RETRY, TL_CAUSE_OVERLOAD, true},
+		{400, "ERR_CHANNEL_HAS_INVALID_ROW_SEQUENCER",
+		TL_RETRY, TL_CAUSE_OVERLOAD, true},
+		{400, "ERR_CHANNEL_HAS_INVALID_CLIENT_SEQUENCER",
+		TL_RETRY, TL_CAUSE_OVERLOAD, true},
+		{400, "ERR_CHANNEL_MUST_BE_REOPENED",
+		TL_RETRY, TL_CAUSE_OVERLOAD, true},
+		{400, "ERR_CHANNEL_MUST_BE_REOPENED_DUE_TO_ROW_SEQ_GAP",
+		TL_RETRY, TL_CAUSE_OVERLOAD, true},
+		{404, "ERR_CHANNEL_DOES_NOT_EXIST_OR_IS_NOT_AUTHORIZED",
+		TL_RETRY, TL_CAUSE_OVERLOAD, true},
+		{409, "ERR_CHANNEL_HAS_UNCOMMITTED_DATA",
+		TL_RETRY, TL_CAUSE_OVERLOAD, true},
+		{409, NULL, TL_RETRY, TL_CAUSE_OVERLOAD, true},
+		{404, "ERR_TABLE_DOES_NOT_EXIST_NOT_AUTHORIZED",
+		TL_RETRY, TL_CAUSE_SCHEMA, true},
+		{400, "ERR_PIPE_DOES_NOT_EXIST_OR_NOT_AUTHORIZED",
+		TL_RETRY, TL_CAUSE_SCHEMA, true},
+		{404, NULL, TL_RETRY, TL_CAUSE_SCHEMA, true},
+		{400, "ERR_SOMETHING", TL_RETRY, TL_CAUSE_CONFIG, false},
+		{401, "390303", TL_RETRY, TL_CAUSE_AUTH, false},
+		{403, "390403", TL_RETRY, TL_CAUSE_AUTH, false},
+		{408, NULL, TL_UNKNOWN, TL_CAUSE_NETWORK, false},
+		{413, "ERR_PAYLOAD_TOO_LARGE", TL_SPLIT, TL_CAUSE_OVERLOAD, false},
+		{429, "390505", TL_RETRY, TL_CAUSE_OVERLOAD, false},
+		{500, NULL, TL_UNKNOWN, TL_CAUSE_OVERLOAD, false},
+		{503, "ERR_INTERNAL", TL_UNKNOWN, TL_CAUSE_OVERLOAD, false}
+	};
+	TlsfError	e;
+
+	for (int i = 0; i < lengthof(rows); i++)
+	{
+		unit_test(psprintf("streaming: HTTP %d, %s", rows[i].status,
+						   rows[i].code ? rows[i].code : "no code"));
+		tlsf_classify_streaming(rows[i].status, rows[i].code, "words", &e);
+		CHECK_INT(e.outcome, rows[i].outcome);
+		CHECK_INT(e.cause, rows[i].cause);
+		CHECK_INT(e.reopen, rows[i].reopen);
+		CHECK_INT(e.unauthenticated, rows[i].status == 401);
+	}
+}
+
 int
 main(void)
 {
 	test_codes();
 	test_statuses();
 	test_words();
+	test_streaming();
 	return unit_done();
 }

@@ -1,4 +1,5 @@
-# Backend snowflake, with the strict double, whose SQL an emulator executes.
+# Backend snowflake in both its modes, with the strict double, whose SQL an
+# emulator executes.
 # What may still be running is waited for before the table is asked: two
 # seconds here.
 #
@@ -17,14 +18,21 @@ return {
 	resolve => 1,
 	inspect => 1,
 	versions => [ 100, 103 ],
+	own_state => 1,
 	waits => 2,
-	seeds => 4,
+	seeds => 6,
 	variants => [
 		{
 			name => 'sql',
 			guarantee => 'per_batch',
 			asks => 1,
-			options => { timeout => '60s' }
+			options => { mode => 'sql', timeout => '60s' }
+		},
+		{
+			name => 'streaming',
+			guarantee => 'per_attempt',
+			asks => 1,
+			options => { mode => 'streaming', timeout => '60s' }
 		}
 	],
 	prepare => sub {

@@ -8,9 +8,10 @@ import re
 import signal
 import threading
 
-CALLS = ('submit', 'poll', 'partition', 'cancel', 'any')
+CALLS = ('submit', 'poll', 'partition', 'cancel', 'hostname', 'token', 'open',
+         'append', 'status', 'drop', 'any')
 POINTS = ('before', 'after')
-ACTIONS = ('answer', 'drop', 'kill', 'hang', 'async', 'late')
+ACTIONS = ('answer', 'drop', 'kill', 'hang', 'async', 'late', 'invalidate')
 FIELDS = {'call': str, 'point': str, 'action': str, 'query': str,
           'nth': int, 'times': int, 'status': int, 'code': str,
           'sqlState': str, 'message': str, 'polls': int,

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler
 from access import Denied
 from faults import Disconnect, Planned
 from statements import ANSWER_AFTER, BadRequest, result
+from streaming import CHANNEL, ROWS, STATUS, Refused
 
 STATEMENTS = '/api/v2/statements'
 PARAMETERS = {'requestId', 'retry', 'async', 'nullable'}
@@ -40,6 +41,9 @@ class Handler(BaseHTTPRequestHandler):
             self.body = self.rfile.read(length)
             if self.url.path.startswith('/_'):
                 self.administer(f'{self.command} {self.url.path}')
+            elif (self.url.path.startswith('/v2/streaming')
+                  or self.url.path == '/oauth/token'):
+                self.respond_streaming()
             else:
                 self.respond()
         except Disconnect:
@@ -100,7 +104,9 @@ class Handler(BaseHTTPRequestHandler):
         running = self.chosen('async')
         if running:
             statement.polls = running.spec.get('polls', 2)
-        elif self.params.get('async') != 'true':
+        elif self.params.get('async') == 'true':
+            statement.polls = 1
+        else:
             statement.done.wait(ANSWER_AFTER)
         self.gate('after')
         self.tell(statement, 0)
@@ -172,6 +178,61 @@ class Handler(BaseHTTPRequestHandler):
             self.send(status, spec.get('message', '').encode(),
                       dict(headers, **{'Content-Type': 'text/html'}))
 
+    # Snowpipe Streaming.
+
+    def respond_streaming(self):
+        try:
+            call, run = self.streaming_call()
+            self.planned = self.server.faults.plan(call, self.url.path)
+            self.gate('before')
+            if self.chosen('invalidate'):
+                self.server.streaming.invalidate_all()
+            answer = run()
+            self.gate('after')
+        except Denied as denied:
+            self.answer(401, {'code': denied.code, 'message': denied.text})
+        except Refused as error:
+            self.answer(error.status, {'code': error.code,
+                                       'message': error.text})
+        except (BadRequest, ValueError, KeyError, TypeError) as error:
+            self.answer(400, {'code': 'ERR_BAD_REQUEST',
+                              'message': str(error)})
+        except Planned as planned:
+            self.answer_planned(planned.spec)
+        else:
+            if isinstance(answer, str):
+                self.send(200, answer.encode(),
+                          {'Content-Type': 'text/plain'})
+            else:
+                self.answer(200, answer)
+
+    def streaming_call(self):
+        """Its name, and what carries it out."""
+        path, streaming = self.url.path, self.server.streaming
+        method = self.command
+        if (method, path) == ('GET', '/v2/streaming/hostname'):
+            self.server.access.check(self.headers)
+            return 'hostname', lambda: streaming.host + '\n'
+        if (method, path) == ('POST', '/oauth/token'):
+            self.server.access.check(self.headers)
+            form = dict(urllib.parse.parse_qsl(self.body.decode()))
+            return 'token', lambda: streaming.scoped_token(form)
+        streaming.check(self.headers)
+        for pattern, wanted, call, run in (
+                (CHANNEL, 'PUT', 'open',
+                 lambda parts: streaming.open(parts, self.json())),
+                (CHANNEL, 'DELETE', 'drop', streaming.drop),
+                (ROWS, 'POST', 'append', lambda parts: streaming.append(
+                    parts, self.params, self.headers, self.body)),
+                (STATUS, 'POST', 'status',
+                 lambda parts: streaming.status(parts, self.json()))):
+            match = pattern.match(path)
+            if match and method == wanted:
+                parts = tuple(urllib.parse.unquote(part)
+                              for part in match.groups())
+                return call, lambda: run(parts)
+        raise Refused(404, 'ERR_NOT_FOUND', 'Not found.')
+
     # For tests.
 
     def administer(self, what):
@@ -186,6 +247,9 @@ class Handler(BaseHTTPRequestHandler):
                 'POST /_revoke': lambda: self.revoke(self.body.decode()),
                 'POST /_key': lambda: server.access.set_key(
                     self.body.decode()),
+                'POST /_revoke_scoped': self.revoke_scoped,
+                'POST /_hold': lambda: self.hold(json.loads(self.body)),
+                'GET /_channels': self.channels,
                 'POST /_sql': lambda: self.run_sql(self.body.decode()),
                 'GET /_rows': lambda: server.engine.rows(
                     self.params['table']),
@@ -206,6 +270,19 @@ class Handler(BaseHTTPRequestHandler):
     def revoke(self, token):
         """All tokens that were made until now, or one."""
         self.server.access.revoke(token)
+
+    def revoke_scoped(self):
+        self.server.streaming.revoked += 1
+
+    def hold(self, held):
+        """Is nothing committed until further notice?"""
+        holding = self.server.streaming.holding
+        holding.set() if held else holding.clear()
+
+    def channels(self):
+        return [dict(self.server.streaming.status_of(
+            channel, key.split('/')[-1], 'rows_error_count'), key=key)
+            for key, channel in self.server.streaming.channels.items()]
 
     def run_sql(self, sql):
         from engine import cell

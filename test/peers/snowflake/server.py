@@ -25,6 +25,7 @@ from faults import Faults
 from handler import Handler
 from journal import Journal
 from statements import Statements
+from streaming import Streaming
 
 
 class Server(ThreadingHTTPServer):
@@ -41,7 +42,9 @@ class Server(ThreadingHTTPServer):
         self.faults = Faults()
         self.poison = set()
         self.statements = Statements(self)
+        self.streaming = Streaming(self)
         super().__init__(('127.0.0.1', options.port), Handler)
+        self.streaming.host = f'127.0.0.1:{self.server_address[1]}'
 
     def finish_request(self, request, client_address):
         """In the connection's own thread: a handshake may take its time."""
@@ -94,9 +97,11 @@ def parse_options():
                         help='the user has one')
     parser.add_argument('--partition-rows', type=int, default=1000,
                         help='rows of one partition of a result')
+    parser.add_argument('--commit-delay', type=int, default=200,
+                        help='milliseconds from an append to its commit')
     parser.add_argument('--no-executor', action='store_true',
-                        help='a MERGE is checked, and not carried out: for'
-                        ' measuring')
+                        help='a MERGE, or an append, is checked, and not'
+                        ' carried out: for measuring')
     parser.add_argument('--tls-cert', help='certificate; without: no TLS')
     parser.add_argument('--tls-key')
     options = parser.parse_args()
