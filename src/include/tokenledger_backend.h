@@ -148,8 +148,8 @@ typedef struct TlBatch			/* the core's; read-only but for marks; valid
 	TlHistory	history;
 	int32		nrows;
 	int32		ncolumns;
-	int32		attempt;		/* 1, 2, ... under this token; 0, and no token:
-								 * a mere look-up */
+	int32		attempt;		/* 1, 2, ... under this token; 0: a mere
+								 * look-up, without a token */
 	const TlColumn *columns;	/* what this target gets: versions of ledger
 								 * and store, and the URL, are applied */
 	const pg_uuid_t *event_ids; /* nrows, even where columns lacks event_id;
