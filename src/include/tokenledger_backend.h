@@ -148,8 +148,7 @@ typedef struct TlBatch			/* the core's; read-only but for marks; valid
 	TlHistory	history;
 	int32		nrows;
 	int32		ncolumns;
-	int32		attempt;		/* 1, 2, ... under this token; 0: a mere
-								 * look-up, without a token */
+	int32		attempt;		/* 1, 2, ... under this token */
 	const TlColumn *columns;	/* what this target gets: versions of ledger
 								 * and store, and the URL, are applied */
 	const pg_uuid_t *event_ids; /* nrows, even where columns lacks event_id;
@@ -157,7 +156,8 @@ typedef struct TlBatch			/* the core's; read-only but for marks; valid
 	int64		min_timestamp;	/* of the finite ones, as TL_TIMESTAMP; for */
 	int64		max_timestamp;	/* pruning; min > max: none is finite */
 	pg_uuid_t	token;			/* random; durable before the first attempt,
-								 * new for every part, re-cut and resolve */
+								 * new for every part, re-cut and resolve;
+								 * zero in mere look-ups */
 	MemoryContext mcxt;
 } TlBatch;
 

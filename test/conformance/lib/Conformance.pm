@@ -327,9 +327,7 @@ sub _is_look_up
 {
 	my ($line) = @_;
 
-	return $line->{callback} eq 'resolve'
-	  && defined $line->{attempt}
-	  && $line->{attempt} == 0;
+	return $line->{callback} eq 'resolve' && ($line->{token} // '') =~ /^0+$/;
 }
 
 sub _judge_calls
