@@ -25,7 +25,7 @@ my @killings = (
 	[ 2, 'ledger', 'ledger' ],
 	[ 3, 'store', 'store' ]);
 
-# As of Torture::Batches, and: seeds, seconds
+# As of Torture::Batches, and: seeds, seconds, late
 sub new
 {
 	my ($class, %self) = @_;
@@ -208,6 +208,8 @@ sub _relent
 	foreach my $wire (map { $self->{wires}{$_} } @armed)
 	{
 		$self->{met}{wire}++ if ($wire->count)[2];
+		$wire->order('refuse')
+		  unless $self->{late} || $self->{stores}->fences_late;
 		$wire->order('open');
 	}
 	$self->{stores}->relent;
