@@ -229,7 +229,6 @@ stop_servers_below()
 			kill -QUIT "$pid" 2>/dev/null || continue
 			timeout 20 tail --pid="$pid" -f /dev/null || true
 		done
-	kill_left_below "$1"
 }
 
 # Whoever has a path below a directory among its arguments: peers of a test that
