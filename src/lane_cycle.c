@@ -42,6 +42,8 @@ static void build_part(Lane *lane);
 static bool next_attempt(Lane *lane);
 static bool has_token(const Lane *lane);
 static void first_token(Lane *lane, Attempt *attempt);
+static bool may_be_under_way(const Lane *lane);
+static void last_token(Lane *lane, Attempt *attempt);
 static bool another_token(Lane *lane, Attempt *attempt);
 static bool must_resolve(const Lane *lane);
 static void send_attempt(Lane *lane);
@@ -239,6 +241,8 @@ next_attempt(Lane *lane)
 
 	if (has_token(lane))
 		first_token(lane, attempt);
+	else if (may_be_under_way(lane))
+		last_token(lane, attempt);
 	else if (!another_token(lane, attempt))
 	{
 		lost(lane);
@@ -274,6 +278,27 @@ first_token(Lane *lane, Attempt *attempt)
 	lane->attempt_base = lane->queue.row.range.history;
 }
 
+/*
+ * The lane of before may have sent some of these events under the row's
+ * token, which a store's fence has to know.
+ */
+static bool
+may_be_under_way(const Lane *lane)
+{
+	return lane->recovered && lane->attempt_base == TL_OVERLAP &&
+		lane->target->backend->resolve != NULL &&
+		lane->session->pub.guarantee != TL_PER_EVENT;
+}
+
+static void
+last_token(Lane *lane, Attempt *attempt)
+{
+	attempt->pub.token = lane->queue.row.part.token;
+	attempt->pub.history = TL_OVERLAP;
+	attempt->ask_only = true;
+	lane->attempt_at = lane->queue.row.part.started_at;
+}
+
 /* Other events: another token, durable before its first attempt. */
 static bool
 another_token(Lane *lane, Attempt *attempt)
@@ -298,6 +323,8 @@ must_resolve(const Lane *lane)
 
 	if (lane->attempt == NULL || lane->target->backend->resolve == NULL)
 		return false;
+	if (lane->attempt->ask_only)
+		return true;
 	if (lane->attempt->pub.history == TL_FRESH ||
 		session->guarantee == TL_PER_EVENT)
 		return false;

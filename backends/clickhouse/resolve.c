@@ -3,30 +3,23 @@
  * resolve.c
  *	  Which events of a batch does the table hold?
  *
- * With a fence: first make sure that no earlier INSERT can still land.  Each
- * carries the ledger, the table, the lane and its token in its query id.
- * Those of this lane are killed, which waits for their end; of a batch that
- * other lanes may have sent (TL_OVERLAP), theirs that are older than this
- * look-up are waited for, and their own time limit ends them.  Another target
- * of the same ledger fills another table, and is left alone: its lanes have
- * the same numbers.
- *
- * An INSERT is on the server's list from before its body is read, so one that
- * is not listed has ended or lies unread in a buffer on its way.  For the
- * latter the list is looked at again after a while.
+ * With a fence: first no INSERT of it runs any more (fence.c), and then the
+ * table is asked.  One that the server has never seen may still lie unread on
+ * its way, in a buffer or a proxy, for any time.  So what the table lacks is
+ * sent once more under the batch's token: whatever comes late under it is
+ * dropped then.  The token alone is no proof that the rows are there
+ * (table.c), so the table is asked again.
  *
  * On replicated tables another replica may have taken the INSERT, so this
  * one catches up first.
  *
- * Then the table is asked for the ids, within the batch's timestamps, which
- * are the beginning of its sorting key.
+ * The table is asked for the ids within the batch's timestamps, which are the
+ * beginning of its sorting key.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "common/hashfn.h"
-#include "nodes/pg_list.h"
 #include "tlch.h"
 
 /*
@@ -35,26 +28,19 @@
  */
 #define IDS_IN_ONE_QUERY	5000
 
-/* An unread request has at least so long to show up. */
-#define GRACE_MS			500
-
-/* Between two looks at the list. */
-#define LOOK_INTERVAL_MS	100
-
 typedef struct EventRow
 {
 	pg_uuid_t	id;
 	int32		row;
 } EventRow;
 
-static bool fence_lane(TlchState *state, TlVerdict *verdict);
-static bool fence_table(TlchState *state, TlVerdict *verdict);
-static void append_table(StringInfo out, const TlchState *state);
-static bool list_running(TlchState *state, const char *prefix,
-						 int64 elapsed_ms, List **running,
-						 TlVerdict *verdict);
-static bool kill_all(TlchState *state, List *running, TlVerdict *verdict);
-static bool pause_until(TlchState *state, int64 until, TlVerdict *verdict);
+static bool token_counts(TlchState *state, const TlBatch *batch);
+static bool use_token_up(TlchState *state, const TlBatch *batch,
+						 const bool *present, TlVerdict *verdict);
+static bool use_number_up(TlchState *state, const TlBatch *part, int number,
+						  TlVerdict *verdict);
+static bool look_up(TlchState *state, const TlBatch *batch, bool *present,
+					TlVerdict *verdict);
 static bool catch_up(TlchState *state, TlVerdict *verdict);
 static bool ask(TlchState *state, const TlBatch *batch, int32 begin,
 				int32 end, const EventRow *sorted, bool *present,
@@ -71,15 +57,13 @@ tlch_resolve(TlSession *session, TlBatch *batch, bool fence,
 	TlchState  *state = tlch_begin(session);
 	bool	   *present = palloc0(Max(batch->nrows, 1) * sizeof(bool));
 
-	if (!tlch_load_table(state, verdict))
+	if (!tlch_load_table(state, verdict) ||
+		(fence && !tlch_fence(state, batch, verdict)) ||
+		!look_up(state, batch, present, verdict))
 		return TL_RETRY;
-	if (fence && !fence_lane(state, verdict))
-		return TL_RETRY;
-	if (fence && batch->history == TL_OVERLAP &&
-		!fence_table(state, verdict))
-		return TL_RETRY;
-	if (!catch_up(state, verdict) ||
-		!tlch_find_events(state, batch, present, verdict))
+	if (fence && token_counts(state, batch) &&
+		!(use_token_up(state, batch, present, verdict) &&
+		  look_up(state, batch, present, verdict)))
 		return TL_RETRY;
 	for (int32 row = 0; row < batch->nrows; row++)
 		if (present[row])
@@ -87,140 +71,81 @@ tlch_resolve(TlSession *session, TlBatch *batch, bool fence,
 	return TL_OK;
 }
 
+static bool
+look_up(TlchState *state, const TlBatch *batch, bool *present,
+		TlVerdict *verdict)
+{
+	return catch_up(state, verdict) &&
+		tlch_find_events(state, batch, present, verdict);
+}
+
+/* Does the table remember tokens, and can it be written? */
+static bool
+token_counts(TlchState *state, const TlBatch *batch)
+{
+	TlVerdict	unfit = {0};
+
+	return state->remote->window > 0 &&
+		tlch_batch_fits(state, batch, &unfit);
+}
+
 /*
- * "tokenledger-<ledger>-<table>-<lane>-<token>"; ledger and token are of 32
- * digits, the table is a hash of its name.  NULL: as far as the lane.
+ * Requests are numbered as in send.c: the table knows a token, with its
+ * number, in each partition that it brought rows to.  What the answers say of
+ * rows is not looked at, and events that the table cannot hold are not sent.
  */
-void
-tlch_append_query_id(StringInfo out, const TlchState *state,
-					 const pg_uuid_t *token)
-{
-	append_table(out, state);
-	appendStringInfo(out, "%d-", state->session->lane);
-	if (token != NULL)
-		tlch_append_hex(out, token);
-}
-
-static void
-append_table(StringInfo out, const TlchState *state)
-{
-	const char *name = state->table.quoted;
-
-	appendStringInfoString(out, "tokenledger-");
-	tlch_append_hex(out, &state->session->ledger_id);
-	appendStringInfo(out, "-%016llx-", (unsigned long long)
-					 hash_bytes_extended((const unsigned char *) name,
-										 strlen(name), 0));
-}
-
-/* No INSERT of this lane runs any more; those that did have been killed. */
 static bool
-fence_lane(TlchState *state, TlVerdict *verdict)
+use_token_up(TlchState *state, const TlBatch *batch, const bool *present,
+			 TlVerdict *verdict)
 {
-	int64		grace_ends = tl_http_now_ms() + GRACE_MS;
-	StringInfoData prefix;
+	const char **reasons = palloc0(Max(batch->nrows, 1) * sizeof(char *));
+	int32	   *lacking = palloc(Max(batch->nrows, 1) * sizeof(int32));
+	const int32 *by_month = tlch_too_many_months(batch) ?
+		tlch_by_month(batch) : NULL;
+	int32		end;
+	int			number = 0;
 
-	initStringInfo(&prefix);
-	tlch_append_query_id(&prefix, state, NULL);
-	for (;;)
+	(void) tlch_screen(batch, state->remote, reasons);
+	for (int32 begin = 0; begin < batch->nrows; begin = end, number++)
 	{
-		List	   *running;
-		int64		now;
+		TlBatch		part;
+		int32		n = 0;
 
-		if (!list_running(state, prefix.data, 0, &running, verdict) ||
-			!kill_all(state, running, verdict))
-			return false;
-		now = tl_http_now_ms();
-		if (running == NIL && now >= grace_ends)
-			return true;
-		if (!pause_until(state, running == NIL ? grace_ends :
-						 now + LOOK_INTERVAL_MS, verdict))
-			return false;
-	}
-}
+		end = by_month ? tlch_months_end(batch, by_month, begin) :
+			batch->nrows;
+		for (int32 i = begin; i < end; i++)
+		{
+			int32		row = by_month ? by_month[i] : i;
 
-/* Every INSERT of this ledger into the table that runs now has ended. */
-static bool
-fence_table(TlchState *state, TlVerdict *verdict)
-{
-	int64		begin = tl_http_now_ms();
-	StringInfoData prefix;
-
-	initStringInfo(&prefix);
-	append_table(&prefix, state);
-	for (;;)
-	{
-		List	   *running;
-		int64		now = tl_http_now_ms();
-
-		if (!list_running(state, prefix.data, now - begin, &running, verdict))
-			return false;
-		if (running == NIL)
-			return true;
-		if (!pause_until(state, now + LOOK_INTERVAL_MS, verdict))
-			return false;
-	}
-}
-
-/* Ids of queries that begin so and have run for so long, as char *. */
-static bool
-list_running(TlchState *state, const char *prefix, int64 elapsed_ms,
-			 List **running, TlVerdict *verdict)
-{
-	TlchReader	reader;
-
-	*running = NIL;
-	if (!tlch_query(state,
-					psprintf("SELECT query_id FROM system.processes"
-							 " WHERE startsWith(query_id, '%s')"
-							 " AND elapsed >= %.3f FORMAT RowBinary",
-							 prefix, elapsed_ms / 1000.0),
-					&reader, verdict))
-		return false;
-	while (reader.next < reader.end && !reader.broken)
-		*running = lappend(*running, tlch_read_string(&reader));
-	if (reader.broken)
-		tlch_fail(verdict, TL_CAUSE_NETWORK, NULL, "the answer was cut off");
-	return !reader.broken;
-}
-
-/* Each is over, or as good as over, when its KILL has been answered. */
-static bool
-kill_all(TlchState *state, List *running, TlVerdict *verdict)
-{
-	ListCell   *lc;
-
-	foreach(lc, running)
-	{
-		StringInfoData sql;
-
-		initStringInfo(&sql);
-		appendStringInfoString(&sql, "KILL QUERY WHERE query_id = ");
-		tlch_quote_literal(&sql, lfirst(lc));
-		appendStringInfoString(&sql, " SYNC");
-		if (!tlch_query(state, sql.data, NULL, verdict))
+			if (!present[row] && reasons[row] == NULL)
+				lacking[n++] = row;
+		}
+		tlch_take_rows(batch, lacking, n, &part);
+		if (n > 0 && !use_number_up(state, &part, number, verdict))
 			return false;
 	}
 	return true;
 }
 
-/* false: the callback's time is up, or the core says stop. */
+/*
+ * An answer that refuses these rows, or so many of them, would be the same
+ * for a request that comes late.
+ */
 static bool
-pause_until(TlchState *state, int64 until, TlVerdict *verdict)
+use_number_up(TlchState *state, const TlBatch *part, int number,
+			  TlVerdict *verdict)
 {
-	int64		now = tl_http_now_ms();
+	TlHttpReply reply;
+	TlchError	error;
 
-	if (now >= state->deadline)
-	{
-		tlch_fail(verdict, TL_CAUSE_OVERLOAD, NULL,
-				  "an earlier INSERT is still running");
+	if (!tlch_insert(state, part, number, &reply, verdict))
 		return false;
-	}
-	if (tlch_core->wait(state->session, NULL, 0,
-						Max(Min(until, state->deadline) - now, 0)) !=
-		TL_WAKE_STOP)
+	if (tlch_is_success(state, &reply) && reply.body_len == 0)
 		return true;
-	tlch_fail(verdict, TL_CAUSE_NONE, NULL, "stopped");
+	tlch_read_error(state, &reply, &error);
+	if (error.outcome == TL_REFUSED || error.outcome == TL_SPLIT)
+		return true;
+	tlch_record_error(&error, verdict);
 	return false;
 }
 

@@ -21,11 +21,6 @@
  *	  rows are there, and a Distributed table is several.  With them no
  *	  exception is early.
  *
- * The batch's token, and so every part of it that is sent on its own, is the
- * insert_deduplication_token.  It is also in the query id, under which
- * resolve.c finds an INSERT that is still running; and a server refuses a
- * second query under the id of one that runs.
- *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -46,19 +41,11 @@ static TlOutcome refuse(TlchState *state, TlBatch *batch,
 static TlOutcome not_stored(const TlBatch *batch, TlOutcome outcome);
 static TlOutcome send_by_months(Insert *insert);
 static TlOutcome send_part(Insert *insert);
-static bool encode_body(TlchState *state, const TlBatch *batch,
-						StringInfo body, TlVerdict *verdict);
-static bool ready_compressor(TlchState *state, TlVerdict *verdict);
-static char *parameters(const Insert *insert);
-static void append_statement(StringInfo url, const TlchState *state,
-							 const TlBatch *batch);
-static bool same_types(const TlchTable *table, const TlBatch *batch);
 static TlOutcome judge_success(Insert *insert, const TlHttpReply *reply);
 static TlOutcome judge_error(Insert *insert, const TlHttpReply *reply);
 static bool one_step(const TlchTable *table);
 static TlOutcome after_looking(Insert *insert, const TlchError *error);
 static void blame(Insert *insert, const TlchError *error);
-static const char *encoding(const TlchState *state);
 
 /* TlBackend.send */
 TlOutcome
@@ -143,132 +130,15 @@ send_by_months(Insert *insert)
 static TlOutcome
 send_part(Insert *insert)
 {
-	TlchState  *state = insert->state;
-	static const TlHttpRequest how = {.max_reply = 65536};
 	TlHttpReply reply;
-	StringInfoData body;
 
-	initStringInfo(&body);
-	if (!encode_body(state, &insert->part, &body, insert->verdict))
-		return not_stored(insert->batch, TL_RETRY);
-	if (!tlch_post(state, parameters(insert), encoding(state), &body, &how,
-				   &reply, insert->verdict))
+	if (!tlch_insert(insert->state, &insert->part, insert->number, &reply,
+					 insert->verdict))
 		return reply.sent ? TL_UNKNOWN :
 			not_stored(insert->batch, TL_RETRY);
-	pfree(body.data);
-	if (tlch_is_success(state, &reply))
+	if (tlch_is_success(insert->state, &reply))
 		return judge_success(insert, &reply);
 	return judge_error(insert, &reply);
-}
-
-static bool
-encode_body(TlchState *state, const TlBatch *batch, StringInfo body,
-			TlVerdict *verdict)
-{
-	if (!ready_compressor(state, verdict))
-		return false;
-	if (tlch_compress_begin(state->compressor, body) &&
-		tlch_encode_block(batch, tlch_compress, state->compressor) &&
-		tlch_compress_end(state->compressor))
-		return true;
-	tlch_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s",
-			  tlch_compress_error(state->compressor));
-	return false;
-}
-
-static bool
-ready_compressor(TlchState *state, TlVerdict *verdict)
-{
-	const char *error;
-
-	if (state->compressor != NULL)
-		return true;
-	state->compressor = tlch_compressor_create(state->session->mcxt,
-											   state->compression,
-											   state->level, &error);
-	if (state->compressor == NULL)
-		tlch_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
-	return state->compressor != NULL;
-}
-
-static const char *
-encoding(const TlchState *state)
-{
-	return state->compression == TLCH_ZSTD ? "zstd" :
-		state->compression == TLCH_LZ4 ? "lz4" : NULL;
-}
-
-/*
- * A column that is not there, or a NULL that cannot be stored, is an error
- * and not silently something else.  async_insert is always said: its default
- * differs from version to version.
- */
-static char *
-parameters(const Insert *insert)
-{
-	const TlchState *state = insert->state;
-	const TlBatch *batch = insert->batch;
-	StringInfoData url;
-
-	initStringInfo(&url);
-	appendStringInfoString(&url, "&query_id=");
-	tlch_append_query_id(&url, state, &batch->token);
-	appendStringInfo(&url, "-%d&insert_deduplicate=1"
-					 "&insert_deduplication_token=", insert->number);
-	tlch_append_hex(&url, &batch->token);
-	appendStringInfo(&url, "-%d", insert->number);
-	appendStringInfoString(&url, state->async ?
-						   "&async_insert=1&wait_for_async_insert=1"
-						   "&async_insert_deduplicate=1" :
-						   "&async_insert=0");
-	appendStringInfo(&url, "&input_format_null_as_default=0"
-					 "&input_format_skip_unknown_fields=0"
-					 "&input_format_native_allow_types_conversion=%d",
-					 !same_types(state->remote, &insert->part));
-	if (strcmp(state->remote->engine, "Distributed") == 0)
-		appendStringInfoString(&url, "&insert_distributed_sync=1");
-	appendStringInfoString(&url, "&query=");
-	append_statement(&url, state, &insert->part);
-	return url.data;
-}
-
-static void
-append_statement(StringInfo url, const TlchState *state,
-				 const TlBatch *batch)
-{
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "INSERT INTO %s (", state->table.quoted);
-	for (int i = 0; i < batch->ncolumns; i++)
-	{
-		if (i > 0)
-			appendStringInfoString(&sql, ", ");
-		tlch_quote_identifier(&sql, batch->columns[i].name);
-	}
-	appendStringInfoString(&sql, ") FORMAT Native");
-	tl_http_escape(url, sql.data);
-	pfree(sql.data);
-}
-
-/*
- * Then the server need not convert, and does not if the table is altered
- * under us.
- */
-static bool
-same_types(const TlchTable *table, const TlBatch *batch)
-{
-	for (int i = 0; i < batch->ncolumns; i++)
-	{
-		const char *name = batch->columns[i].name;
-		const TlchColumn *column = tlch_find_column(table, name);
-		const TlchExpected *expected = tlch_find_expected(name);
-
-		if (column == NULL || expected == NULL ||
-			strcmp(column->type, tlch_type_name(expected)) != 0)
-			return false;
-	}
-	return true;
 }
 
 /* NB: rows that views have written are counted too, hence "at least". */
@@ -368,13 +238,4 @@ blame(Insert *insert, const TlchError *error)
 		insert->part.nrows == insert->batch->nrows)
 		tlch_core->mark_refused(insert->batch, (int32) error->row - 1,
 								error->message);
-}
-
-/* TlBackend.encode */
-TlOutcome
-tlch_encode(TlSession *session, const TlBatch *batch, StringInfo out,
-			TlVerdict *verdict)
-{
-	return encode_body(session->private_state, batch, out, verdict) ?
-		TL_OK : TL_REFUSED;
 }

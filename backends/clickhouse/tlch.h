@@ -241,6 +241,18 @@ extern bool tlch_load_table(TlchState *state, TlVerdict *verdict);
 extern bool tlch_batch_fits(TlchState *state, const TlBatch *batch,
 							TlVerdict *verdict);
 
+/* ---- insert.c ---- */
+
+extern bool tlch_insert(TlchState *state, const TlBatch *batch, int number,
+						TlHttpReply *reply, TlVerdict *verdict);
+
+/* ---- fence.c ---- */
+
+extern bool tlch_fence(TlchState *state, const TlBatch *batch,
+					   TlVerdict *verdict);
+extern void tlch_append_query_id(StringInfo out, const TlchState *state,
+								 const pg_uuid_t *token);
+
 /* ---- send.c, resolve.c, schema.c, audit.c: the callbacks ---- */
 
 extern TlOutcome tlch_send(TlSession *session, TlBatch *batch,
@@ -253,8 +265,6 @@ extern TlOutcome tlch_resolve(TlSession *session, TlBatch *batch, bool fence,
 							  TlVerdict *verdict);
 extern bool tlch_find_events(TlchState *state, const TlBatch *batch,
 							 bool *present, TlVerdict *verdict);
-extern void tlch_append_query_id(StringInfo out, const TlchState *state,
-								 const pg_uuid_t *token);
 extern TlOutcome tlch_inspect(TlSession *session, TlRemote *remote,
 							  TlVerdict *verdict);
 extern TlOutcome tlch_migrate(TlSession *session, const TlMigration *step,

@@ -30,6 +30,7 @@ typedef struct Attempt
 								 * mcxt is reset before each callback */
 	Part	   *part;
 	Session    *session;		/* of the callback that runs */
+	bool		ask_only;		/* its token names some of its events only */
 } Attempt;
 
 typedef struct AuditRange

@@ -370,7 +370,9 @@ typedef struct TlBackend
 	 * resolve marks the events of the batch that the store holds; TL_OK: the
 	 * unmarked ones are absent.  With fence, no earlier attempt can land
 	 * afterwards; the core asks for it always before it sends again, and not
-	 * for mere look-ups.
+	 * for mere look-ups.  The token is the latest attempt's, which under
+	 * TL_OVERLAP may have held some of the events only; a fence may send what
+	 * is absent under it, and marks it then.
 	 */
 	TlOutcome	(*resolve) (TlSession *session, TlBatch *batch, bool fence,
 							TlVerdict *verdict);

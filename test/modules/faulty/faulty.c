@@ -263,34 +263,6 @@ mark_refused(TlBatch *batch, int32 row)
 	faulty_core->mark_refused(batch, row, INJECTED);
 }
 
-/*
- * May we say of the batch that it is not stored, and never will be by what
- * was sent so far?  Marks what is there after all.
- */
-static TlOutcome
-not_stored(Call *call, TlCause cause, TlOutcome outcome)
-{
-	TlBatch    *batch = call->batch;
-	bool	   *present = palloc0(batch->nrows + 1);
-	int32		landed = 0;
-
-	land_late(call->f);
-	if (batch->history == TL_FRESH || call->f->inner->table->resolve == NULL)
-		return injected(call, cause, outcome);
-	if (look_up(call->f, batch, present) != TL_OK)
-		return injected(call, TL_CAUSE_NETWORK, TL_UNKNOWN);
-	for (int32 row = 0; row < batch->nrows; row++)
-	{
-		if (!present[row])
-			continue;
-		mark_landed(batch, row);
-		landed++;
-	}
-	if (landed == batch->nrows)
-		return TL_OK;
-	return injected(call, cause, outcome);
-}
-
 static bool
 poisoned(const Call *call)
 {
@@ -312,6 +284,36 @@ healthy_rows(const Call *call, long percent, int32 *n)
 		if (!plan_poisons(call->plan, &batch->event_ids[row]))
 			rows[(*n)++] = row;
 	return rows;
+}
+
+/*
+ * May we say of the batch that it is not stored, and never will be by what
+ * was sent so far?  Marks what is there after all.
+ */
+static TlOutcome
+not_stored(Call *call, TlCause cause, TlOutcome outcome)
+{
+	TlBatch    *batch = call->batch;
+	bool	   *present = palloc0(batch->nrows + 1);
+	int32		landed = 0;
+	int32		n;
+	int32	   *rows = healthy_rows(call, 100, &n);
+
+	land_late(call->f);
+	if (batch->history == TL_FRESH || call->f->inner->table->resolve == NULL)
+		return injected(call, cause, outcome);
+	if (look_up(call->f, batch, rows, n, present) != TL_OK)
+		return injected(call, TL_CAUSE_NETWORK, TL_UNKNOWN);
+	for (int32 row = 0; row < batch->nrows; row++)
+	{
+		if (!present[row])
+			continue;
+		mark_landed(batch, row);
+		landed++;
+	}
+	if (landed == batch->nrows)
+		return TL_OK;
+	return injected(call, cause, outcome);
 }
 
 /*
@@ -786,8 +788,11 @@ faulty_resolve(TlSession *session, TlBatch *batch, bool fence,
 	Call		call;
 	FaultCB		fault;
 	TlOutcome	outcome;
+	int32		n;
+	int32	   *rows;
 
 	begin_call(&call, f, "resolve", batch, verdict);
+	rows = healthy_rows(&call, 100, &n);
 	if (fence)
 		land_late(f);
 	if (plan_is(call.plan, "retry"))
@@ -795,7 +800,7 @@ faulty_resolve(TlSession *session, TlBatch *batch, bool fence,
 	else if ((fault = find_fault(&call)) != NULL)
 		outcome = fault(&call);
 	else
-		outcome = f->inner->table->resolve(session, batch, fence, verdict);
+		outcome = ask(f, batch, rows, n, fence, verdict);
 	return end_call(&call, outcome);
 }
 

@@ -80,6 +80,9 @@ extern TlBatch *landing_copy(const TlBatch *batch, const int32 *rows,
 extern TlOutcome land(Faulty *f, TlBatch *batch, const int32 *rows,
 					  int32 nrows, bool own_token, TlVerdict *verdict);
 extern void land_late(Faulty *f);
-extern TlOutcome look_up(Faulty *f, TlBatch *batch, bool *present);
+extern TlOutcome ask(Faulty *f, TlBatch *batch, const int32 *rows,
+					 int32 nrows, bool fence, TlVerdict *verdict);
+extern TlOutcome look_up(Faulty *f, TlBatch *batch, const int32 *rows,
+						 int32 nrows, bool *present);
 
 #endif							/* FAULTY_H */

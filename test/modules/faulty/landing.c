@@ -126,16 +126,42 @@ land_late(Faulty *f)
 	memset(&cut, 0, sizeof(cut));
 }
 
-/* Asks the store, with a fence, and keeps the answer from the core. */
+/*
+ * Asks the store for these rows.  NB: of a fence, which may send what is
+ * absent, events that no store would take must be kept away.
+ */
 TlOutcome
-look_up(Faulty *f, TlBatch *batch, bool *present)
+ask(Faulty *f, TlBatch *batch, const int32 *rows, int32 nrows, bool fence,
+	TlVerdict *verdict)
+{
+	TlOutcome	outcome;
+
+	if (nrows == 0)
+		return TL_OK;
+	if (nrows == batch->nrows)
+		return f->inner->table->resolve(f->session, batch, fence, verdict);
+	cut.batch = landing_copy(batch, rows, nrows);
+	cut.outer = batch;
+	cut.rows = rows;
+	outcome = f->inner->table->resolve(f->session, cut.batch, fence, verdict);
+	memset(&cut, 0, sizeof(cut));
+	return outcome;
+}
+
+/* The same with a fence, and the answer is kept from the core. */
+TlOutcome
+look_up(Faulty *f, TlBatch *batch, const int32 *rows, int32 nrows,
+		bool *present)
 {
 	TlVerdict	verdict = {.struct_size = sizeof(TlVerdict)};
 	TlOutcome	outcome;
 
-	cut.batch = batch;
+	if (nrows == 0)
+		return TL_OK;
+	cut.batch = landing_copy(batch, rows, nrows);
+	cut.rows = rows;
 	cut.present = present;
-	outcome = f->inner->table->resolve(f->session, batch, true, &verdict);
+	outcome = f->inner->table->resolve(f->session, cut.batch, true, &verdict);
 	memset(&cut, 0, sizeof(cut));
 	return outcome;
 }
@@ -159,7 +185,7 @@ mark(TlBatch *batch, int32 row, const char *reason, bool landed)
 		elog(PANIC, "row %d of %d was marked", row, batch->nrows);
 	if (batch == cut.batch && cut.present != NULL)
 	{
-		cut.present[row] |= landed;
+		cut.present[cut.rows[row]] |= landed;
 		return;
 	}
 	if (batch == cut.batch && cut.outer == NULL)

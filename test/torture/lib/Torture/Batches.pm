@@ -48,17 +48,21 @@ EOC
 	return;
 }
 
-# NB: of the same length each time.
+# NB: of the same length each time; and psql goes on after an error, also after
+# that of a connection whose end it notices while it writes.
 sub insert
 {
 	my ($self, $n) = @_;
-
-	$self->{session}->query(<<EOQ);
-INSERT INTO token_ledger.token_ledger_events (event_id, "timestamp", provider,
-	model, total_tokens, cost_usd, request_preview)
-SELECT gen_random_uuid(), '2026-01-01Z', 'provider', 'model', 1000 + i, 0.25,
-	'preview' FROM generate_series(1, $n) i
+	my $inserted = $self->{session}->query(<<EOQ);
+WITH inserted AS (
+	INSERT INTO token_ledger.token_ledger_events (event_id, "timestamp",
+		provider, model, total_tokens, cost_usd, request_preview)
+	SELECT gen_random_uuid(), '2026-01-01Z', 'provider', 'model', 1000 + i,
+		0.25, 'preview' FROM generate_series(1, $n) i
+	RETURNING event_id)
+SELECT count(*) FROM inserted
 EOQ
+	die "nothing was inserted; see psql.log\n" unless $inserted eq $n;
 	$self->{events} += $n;
 	return;
 }
