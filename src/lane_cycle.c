@@ -286,7 +286,7 @@ static bool
 may_be_under_way(const Lane *lane)
 {
 	return lane->recovered && lane->attempt_base == TL_OVERLAP &&
-		lane->target->backend->resolve != NULL &&
+		session_resolves(lane->session) &&
 		lane->session->pub.guarantee != TL_PER_EVENT;
 }
 
@@ -321,7 +321,7 @@ must_resolve(const Lane *lane)
 	const TlSession *session = &lane->session->pub;
 	int64		age;
 
-	if (lane->attempt == NULL || lane->target->backend->resolve == NULL)
+	if (lane->attempt == NULL || !session_resolves(lane->session))
 		return false;
 	if (lane->attempt->ask_only)
 		return true;
@@ -393,8 +393,8 @@ apply_outcome(Lane *lane, TlOutcome outcome, const TlVerdict *verdict)
 	if (outcome == TL_REFUSED || outcome == TL_SPLIT)
 		strlcpy(lane->refusal_code, verdict->code,
 				sizeof(lane->refusal_code));
-	if (outcome == TL_UNKNOWN && marked &&
-		lane->target->backend->resolve != NULL)
+	if (outcome == TL_UNKNOWN && marked && lane->session != NULL &&
+		session_resolves(lane->session))
 		part_forget_marks(lane->part);
 	if (!part_apply(lane->part, outcome, reason,
 					lane->attempt->pub.history == TL_FRESH))

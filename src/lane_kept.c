@@ -91,7 +91,9 @@ lane_store_kept(Lane *lane)
 bool
 lane_kept_askable(const Lane *lane)
 {
-	return lane->target->check_kept && lane->target->backend->resolve != NULL;
+	return lane->target->check_kept &&
+		(lane->session != NULL ? session_resolves(lane->session) :
+		 lane->target->backend->resolve != NULL);
 }
 
 /* After a call of the store. */

@@ -248,6 +248,13 @@ cause_name(TlCause cause)
 	return (unsigned) cause < lengthof(names) ? names[cause] : "unknown";
 }
 
+bool
+session_resolves(const Session *session)
+{
+	return session->backend->resolve != NULL &&
+		session->pub.guarantee != TL_AT_LEAST_ONCE;
+}
+
 const char *
 guarantee_name(const Session *session)
 {
@@ -256,12 +263,13 @@ guarantee_name(const Session *session)
 		case TL_PER_EVENT:
 			return "exactly once, per event";
 		case TL_PER_BATCH:
-			return session->backend->resolve ?
+			return session_resolves(session) ?
 				"exactly once, per batch" : "at least once";
 		case TL_PER_ATTEMPT:
+		case TL_AT_LEAST_ONCE:
 			break;
 	}
-	return session->backend->resolve ?
+	return session_resolves(session) ?
 		"exactly once, by asking the store" : "at least once";
 }
 

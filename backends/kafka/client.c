@@ -14,7 +14,7 @@
  *	  and core->wait waits for that pipe and the process's latch.
  *	- The handle hangs on a reset callback of session->mcxt which is
  *	  registered before it exists.  Destroying it is given a limited time;
- *	  what takes longer ends on its own (destroy.c).
+ *	  what takes longer ends on its own (call.c).
  *	- What a batch leaves behind, reports that nobody waited for included,
  *	  goes with the handle: after an uncertain outcome it is dropped.
  *
@@ -31,12 +31,7 @@
 #include "storage/latch.h"
 #include "tlkf.h"
 
-#define DESTROY_MS		2000
 #define TOKEN_MS		300000	/* for so long a token is used */
-#define MIN_MESSAGE		1000	/* librdkafka's limits */
-#define MAX_MESSAGE		1000000000
-#define DEFAULT_MESSAGE	1000000 /* Kafka's own is a little more */
-#define BATCH_OVERHEAD	128		/* of a batch of messages, at most */
 
 /* 2.6.1: before, a nonce was sent that brokers have learned to refuse. */
 #define SCRAM_MENDED	0x02060100
@@ -59,30 +54,12 @@ static void reserve(TlkfClient *client);
 static void release(void *arg);
 static void destroy_handle(TlkfClient *client);
 static bool create_handle(TlkfState *state, TlVerdict *verdict);
-static rd_kafka_conf_t *make_conf(TlkfState *state, bool secrets,
-								  const char **error);
-static void set(rd_kafka_conf_t *conf, const char *name, const char *value,
-				const char **error);
-static void set_number(rd_kafka_conf_t *conf, const char *name, int64 value,
-					   const char **error);
-static void set_producer(TlkfState *state, rd_kafka_conf_t *conf,
-						 const char **error);
-static void set_security(TlkfState *state, rd_kafka_conf_t *conf,
-						 bool secrets, const char **error);
-static void set_secret(TlkfState *state, rd_kafka_conf_t *conf,
-					   const char *option, const char *property,
-					   const char **error);
-static void set_given(TlkfState *state, rd_kafka_conf_t *conf,
-					  const char **error);
+static rd_kafka_t *new_handle(TlkfState *state, rd_kafka_type_t type,
+							  const char *group, const char **error);
 static void note_error(TlkfClient *client, rd_kafka_event_t *event,
 					   bool *fatal);
 static const char *advice(const TlkfState *state, rd_kafka_resp_err_t code);
-static void refresh_token(TlkfState *state);
-static int32_t choose_partition(const rd_kafka_topic_t *topic,
-								const void *key, size_t len, int32_t n,
-								void *opaque, void *tag);
-static void drop_log(const rd_kafka_t *rk, int level, const char *facility,
-					 const char *text);
+static void refresh_token(TlkfState *state, rd_kafka_t *rk);
 
 /* Creates the handle unless it is there; false: the verdict says why not. */
 bool
@@ -121,7 +98,7 @@ drain(TlkfClient *client)
 			note_error(client, event, &fatal);
 		else if (rd_kafka_event_type(event) ==
 				 RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH)
-			refresh_token(client->session->private_state);
+			refresh_token(client->session->private_state, client->rk);
 		rd_kafka_event_destroy(event);
 	}
 	client->trouble.code = RD_KAFKA_RESP_ERR_NO_ERROR;
@@ -134,6 +111,7 @@ tlkf_client_drop(TlkfState *state)
 {
 	if (state->client != NULL)
 		release(state->client);
+	state->in_charge = false;
 }
 
 static void
@@ -157,18 +135,14 @@ static void
 destroy_handle(TlkfClient *client)
 {
 	rd_kafka_t *rk = client->rk;
-	TlkfDestroy *call;
 
 	client->rk = NULL;
 	rd_kafka_topic_destroy(client->topic);
 	rd_kafka_queue_destroy(client->queue);
 	rd_kafka_purge(rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
 				   RD_KAFKA_PURGE_F_NON_BLOCKING);
-	call = tlkf_destroy_start(rk, client->pipe[1]);
-	if (call == NULL)
-		rd_kafka_destroy_flags(rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-	else if (!tlkf_destroy_await(call, DESTROY_MS))
-		client->pipe[1] = -1;	/* the thread's */
+	tlkf_destroy(rk, client->pipe[1]);
+	client->pipe[1] = -1;
 }
 
 static bool
@@ -176,30 +150,16 @@ create_handle(TlkfState *state, TlVerdict *verdict)
 {
 	TlkfClient *client = state->client;
 	const char *error = NULL;
-	char		words[256] = "";
-	rd_kafka_conf_t *conf;
-	sigset_t	all;
-	sigset_t	before;
 
 	reserve(client);
 	if (client->fds_reserved < 2 || pipe(client->pipe) != 0 ||
 		fcntl(client->pipe[0], F_SETFL, O_NONBLOCK) != 0 ||
 		fcntl(client->pipe[1], F_SETFL, O_NONBLOCK) != 0)
 		error = "too many open files";
-	conf = error ? NULL : make_conf(state, true, &error);
-	if (error == NULL)
+	else
+		client->rk = new_handle(state, RD_KAFKA_PRODUCER, NULL, &error);
+	if (client->rk == NULL)
 	{
-		sigfillset(&all);
-		pthread_sigmask(SIG_BLOCK, &all, &before);
-		client->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, words,
-								  sizeof(words));
-		pthread_sigmask(SIG_SETMASK, &before, NULL);
-		error = client->rk ? NULL : words;
-	}
-	if (error != NULL)
-	{
-		if (conf != NULL)
-			rd_kafka_conf_destroy(conf);
 		release(client);
 		tlkf_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
 		return false;
@@ -211,170 +171,53 @@ create_handle(TlkfState *state, TlVerdict *verdict)
 	return true;
 }
 
+/* NULL: error says why not. */
+static rd_kafka_t *
+new_handle(TlkfState *state, rd_kafka_type_t type, const char *group,
+		   const char **error)
+{
+	rd_kafka_conf_t *conf = tlkf_make_conf(state, group, true, error);
+	rd_kafka_t *rk;
+	char		words[256] = "";
+	sigset_t	all;
+	sigset_t	before;
+
+	if (conf == NULL)
+		return NULL;
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &before);
+	rk = rd_kafka_new(type, conf, words, sizeof(words));
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (rk != NULL)
+		return rk;
+	rd_kafka_conf_destroy(conf);
+	*error = pstrdup(words);
+	return NULL;
+}
+
+/*
+ * A handle that reads what a consumer group has committed: the caller's, who
+ * destroys it.  Nobody reads its events, so it is given a token at once.
+ */
+rd_kafka_t *
+tlkf_client_reader(TlkfState *state, const char *group, TlVerdict *verdict)
+{
+	const char *error = NULL;
+	rd_kafka_t *rk = new_handle(state, RD_KAFKA_CONSUMER, group, &error);
+
+	if (rk == NULL)
+		tlkf_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
+	else if (state->sasl != NULL && strcmp(state->sasl, "OAUTHBEARER") == 0)
+		refresh_token(state, rk);
+	return rk;
+}
+
 /* Two for the pipe; the sockets of the brokers are librdkafka's secret. */
 static void
 reserve(TlkfClient *client)
 {
 	while (client->fds_reserved < 3 && AcquireExternalFD())
 		client->fds_reserved++;
-}
-
-/* What librdkafka does not take of the URL; NULL: nothing. */
-const char *
-tlkf_check_properties(TlkfState *state)
-{
-	const char *error = NULL;
-	rd_kafka_conf_t *conf = make_conf(state, false, &error);
-
-	if (conf != NULL)
-		rd_kafka_conf_destroy(conf);
-	return error;
-}
-
-/* secrets: those too, which are in files that may change. */
-static rd_kafka_conf_t *
-make_conf(TlkfState *state, bool secrets, const char **error)
-{
-	rd_kafka_conf_t *conf = rd_kafka_conf_new();
-
-	set(conf, "bootstrap.servers", state->session->hosts, error);
-	set(conf, "client.id", "tokenledger", error);
-	set_producer(state, conf, error);
-	set_security(state, conf, secrets, error);
-	set_given(state, conf, error);
-	rd_kafka_conf_set_log_cb(conf, drop_log);
-	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR |
-							 RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH);
-	if (*error == NULL)
-		return conf;
-	rd_kafka_conf_destroy(conf);
-	return NULL;
-}
-
-/* The first error stands. */
-static void
-set(rd_kafka_conf_t *conf, const char *name, const char *value,
-	const char **error)
-{
-	char		words[256] = "";
-
-	if (*error == NULL &&
-		rd_kafka_conf_set(conf, name, value, words,
-						  sizeof(words)) != RD_KAFKA_CONF_OK)
-		*error = psprintf("librdkafka does not take it: %s", words);
-}
-
-static void
-set_number(rd_kafka_conf_t *conf, const char *name, int64 value,
-		   const char **error)
-{
-	set(conf, name, psprintf(INT64_FORMAT, value), error);
-}
-
-/*
- * librdkafka gives up a message when the batch's time is over.  The queue is
- * a window over the batch, not room for all of it.
- */
-static void
-set_producer(TlkfState *state, rd_kafka_conf_t *conf, const char **error)
-{
-	TlSession  *session = state->session;
-	const char *compression = tlkf_core->option(session, "compression");
-	const char *connect = tlkf_core->option(session, "connect_timeout");
-
-	set(conf, "enable.idempotence", "true", error);
-	set(conf, "compression.type", compression ? compression : "zstd", error);
-	set_number(conf, "message.timeout.ms", state->timeout_ms, error);
-	set_number(conf, "socket.timeout.ms", Min(state->timeout_ms, 300000),
-			   error);
-	set(conf, "socket.connection.setup.timeout.ms",
-		connect ? connect : "10000", error);
-	set(conf, "socket.keepalive.enable", "true", error);
-	set(conf, "linger.ms", "5", error);
-	set(conf, "queue.buffering.max.messages", "100000", error);
-	set(conf, "queue.buffering.max.kbytes", "65536", error);
-	set_number(conf, "message.max.bytes", tlkf_message_limit(state), error);
-	if (state->partition_by == NULL)
-		set(conf, "partitioner", "murmur2_random", error);
-	else if (*error == NULL)
-	{
-		/* NB: there is one since message.timeout.ms was set. */
-		rd_kafka_topic_conf_t *topic =
-			rd_kafka_conf_get_default_topic_conf(conf);
-
-		rd_kafka_topic_conf_set_partitioner_cb(topic, choose_partition);
-	}
-}
-
-/* Most bytes of a message, before compression. */
-int64
-tlkf_message_limit(const TlkfState *state)
-{
-	int64		limit = state->max_message > 0 ?
-		state->max_message - BATCH_OVERHEAD : DEFAULT_MESSAGE;
-
-	return Max(Min(limit, MAX_MESSAGE), MIN_MESSAGE);
-}
-
-static void
-set_security(TlkfState *state, rd_kafka_conf_t *conf, bool secrets,
-			 const char **error)
-{
-	TlSession  *session = state->session;
-	const char *ca = tlkf_core->option(session, "ca_file");
-	const char *cert = tlkf_core->option(session, "cert_file");
-	const char *key = tlkf_core->option(session, "key_file");
-
-	set(conf, "security.protocol", psprintf("%s%s", state->sasl ? "sasl_" : "",
-											state->tls ? "ssl" : "plaintext"),
-		error);
-	if (state->tls)
-		set(conf, "ssl.endpoint.identification.algorithm", "https", error);
-	if (state->sasl != NULL)
-		set(conf, "sasl.mechanism", state->sasl, error);
-	if (state->sasl != NULL && session->user != NULL)
-		set(conf, "sasl.username", session->user, error);
-	if (!secrets)
-		return;					/* nor files, which may not be there yet */
-	if (ca != NULL)
-		set(conf, "ssl.ca.location", ca, error);
-	if (cert != NULL)
-		set(conf, "ssl.certificate.location", cert, error);
-	if (key != NULL)
-		set(conf, "ssl.key.location", key, error);
-	set_secret(state, conf, "password", "sasl.password", error);
-	set_secret(state, conf, "key_password", "ssl.key.password", error);
-}
-
-static void
-set_secret(TlkfState *state, rd_kafka_conf_t *conf, const char *option,
-		   const char *property, const char **error)
-{
-	StringInfoData value;
-
-	if (!tlkf_secret_given(state->session, option) || *error != NULL)
-		return;
-	initStringInfo(&value);
-	if (!tlkf_core->secret(state->session, option, &value))
-		*error = psprintf("option \"%s\": its file or variable cannot be read",
-						  option);
-	else if (rd_kafka_conf_set(conf, property, value.data, NULL, 0) !=
-			 RD_KAFKA_CONF_OK)
-		*error = psprintf("option \"%s\": librdkafka does not take it",
-						  option);
-	explicit_bzero(value.data, value.len);
-}
-
-static void
-set_given(TlkfState *state, rd_kafka_conf_t *conf, const char **error)
-{
-	int			iter = 0;
-	const char *name;
-	const char *value;
-
-	while (tlkf_core->option_next(state->session, "rdkafka.", &iter, &name,
-								  &value))
-		set(conf, name + strlen("rdkafka."), value, error);
 }
 
 rd_kafka_t *
@@ -393,6 +236,26 @@ rd_kafka_topic_t *
 tlkf_client_topic(const TlkfState *state)
 {
 	return state->client->topic;
+}
+
+/* The pipe's end that wakes tlkf_next_event(). */
+int
+tlkf_client_fd(const TlkfState *state)
+{
+	return state->client->pipe[1];
+}
+
+/* The handle and the pipe's end belong to a call that was left. */
+void
+tlkf_client_forget(TlkfState *state)
+{
+	TlkfClient *client = state->client;
+
+	rd_kafka_topic_destroy(client->topic);
+	rd_kafka_queue_destroy(client->queue);
+	client->rk = NULL;
+	client->pipe[1] = -1;
+	tlkf_client_drop(state);
 }
 
 /* A number for the tags of the next batch's messages. */
@@ -440,7 +303,7 @@ tlkf_next_event(TlkfState *state, bool give_up, TlkfEnd *end)
 				note_error(client, event, &fatal);
 				break;
 			case RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH:
-				refresh_token(state);
+				refresh_token(state, client->rk);
 				break;
 			default:
 				return event;
@@ -529,7 +392,7 @@ advice(const TlkfState *state, rd_kafka_resp_err_t code)
 
 /* Read anew each time, so that the file may be replaced. */
 static void
-refresh_token(TlkfState *state)
+refresh_token(TlkfState *state, rd_kafka_t *rk)
 {
 	StringInfoData token;
 	char		error[256] = "";
@@ -541,37 +404,18 @@ refresh_token(TlkfState *state)
 		strlcpy(error, "option \"token\": its file or variable cannot be read",
 				sizeof(error));
 	else
-		(void) rd_kafka_oauthbearer_set_token(state->client->rk, token.data,
-											  until,
+		(void) rd_kafka_oauthbearer_set_token(rk, token.data, until,
 											  user ? user : "tokenledger",
 											  NULL, 0, error, sizeof(error));
 	if (error[0] != '\0')
 	{
-		(void) rd_kafka_oauthbearer_set_token_failure(state->client->rk,
-													  error);
+		(void) rd_kafka_oauthbearer_set_token_failure(rk, error);
 		state->client->trouble.code = RD_KAFKA_RESP_ERR__AUTHENTICATION;
 		strlcpy(state->client->trouble.words, error,
 				sizeof(state->client->trouble.words));
 	}
 	explicit_bzero(token.data, token.len);
 	pfree(token.data);
-}
-
-/* On any thread: pure. */
-static int32_t
-choose_partition(const rd_kafka_topic_t *topic, const void *key, size_t len,
-				 int32_t n, void *opaque, void *tag)
-{
-	TlkfTag		t = {.opaque = tag};
-
-	return tlkf_partition(t.of.hash, n);
-}
-
-/* On any thread: what matters comes as an event as well. */
-static void
-drop_log(const rd_kafka_t *rk, int level, const char *facility,
-		 const char *text)
-{
 }
 
 /* Why there was no answer. */

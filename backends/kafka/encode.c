@@ -215,6 +215,24 @@ tlkf_format_uuid(char *out, const pg_uuid_t *uuid)
 	}
 }
 
+/* The other way round; what is no hexadecimal digit counts as 0. */
+void
+tlkf_parse_uuid(pg_uuid_t *uuid, const char *text)
+{
+	memset(uuid, 0, sizeof(*uuid));
+	for (int i = 0, nibble = 0; i < TLKF_UUID_LEN && nibble < 32; i++)
+	{
+		char		c = text[i];
+		int			value = c >= 'a' && c <= 'f' ? c - 'a' + 10 :
+			c >= '0' && c <= '9' ? c - '0' : 0;
+
+		if (c == '-')
+			continue;
+		uuid->data[nibble >> 1] |= nibble & 1 ? value : value << 4;
+		nibble++;
+	}
+}
+
 static void
 put_uuid(StringInfo out, const pg_uuid_t *uuid)
 {

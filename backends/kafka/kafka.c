@@ -4,8 +4,8 @@
  *	  Backend "kafka": events go to a topic of Apache Kafka, by librdkafka.
  *
  * This file holds the options and the callbacks.  send.c tells what an
- * outcome rests on, client.c how a library with threads lives in a process of
- * the server's.
+ * outcome rests on, transaction.c what transactions add, client.c how a
+ * library with threads lives in a process of the server's.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,6 +18,10 @@ PG_MODULE_MAGIC;
 const TlCore *tlkf_core;
 
 static const TlOption options[] = {
+	{
+		"transactional", TL_BOOL_OPT, 0, "off",
+		.description = "a transaction for each batch: consumers that read committed messages see each event once"
+	},
 #include "tlkf_options.h"
 	{.name = NULL}
 };
@@ -35,6 +39,7 @@ static const TlBackend backend = {
 	.open = tlkf_open,
 	.send = tlkf_send,
 	.close = tlkf_close,
+	.resolve = tlkf_resolve,
 	.inspect = tlkf_inspect,
 	.migrate = tlkf_migrate,
 	.check_health = tlkf_check_health,

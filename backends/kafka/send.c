@@ -13,7 +13,10 @@
  *	  stored within the time limit was never sent (not stored), or may be
  *	  there (TL_UNKNOWN); then the handle goes, and with it what it might
  *	  still send.
- * 3. A message that is larger than the topic takes is its event's refusal.
+ * 3. With transactions nothing counts before the commit: whatever fails
+ *	  before it never will, and then nothing is stored (transaction.c).  The
+ *	  same if an event is refused: the batch's token stands for all of it.
+ * 4. A message that is larger than the topic takes is its event's refusal.
  *	  The limit is compared with the message as it is before compression.
  *
  * Messages are copied into librdkafka's queue, which holds 64 MB: a larger
@@ -43,6 +46,7 @@ typedef struct Delivery
 	TlBatch    *batch;
 	TlVerdict  *verdict;
 	uint8		number;			/* in the messages' tags */
+	bool		begun;			/* the transaction, if there are any */
 	uint8	   *fates;			/* by row */
 	int32		counts[REFUSED + 1];	/* by fate; WAITING: in the queue */
 	rd_kafka_headers_t *headers;	/* the same for each message */
@@ -66,6 +70,7 @@ static bool await_reports(Delivery *d, int32 until);
 static void take_reports(Delivery *d, rd_kafka_event_t *event);
 static void take_report(Delivery *d, const rd_kafka_message_t *message);
 static TlOutcome judge(Delivery *d);
+static TlOutcome judge_transaction(Delivery *d);
 static TlOutcome failure(Delivery *d);
 static TlOutcome too_large(Delivery *d);
 static TlOutcome not_stored(const TlBatch *batch, TlOutcome outcome);
@@ -79,13 +84,14 @@ tlkf_send(TlSession *session, TlBatch *batch, TlVerdict *verdict)
 
 	if (batch->nrows == 0)
 		return TL_OK;
-	if (!tlkf_client_ready(state, verdict))
+	if (!tlkf_client_ready(state, verdict) ||
+		(state->transactional && !tlkf_take_charge(state, verdict)))
 		return not_stored(batch, TL_RETRY);
 	d.number = tlkf_client_batch(state);
 	d.fates = palloc0(batch->nrows);
 	deliver(&d);
 	verdict->rows_new = batch->history == TL_FRESH ? d.counts[STORED] : -1;
-	return judge(&d);
+	return state->transactional ? judge_transaction(&d) : judge(&d);
 }
 
 static void
@@ -134,6 +140,14 @@ produce_row(Delivery *d, const TlkfEncoder *encoder, const TlColumn *by,
 	{
 		refuse_size(d, row, value->len);
 		return true;
+	}
+	if (d->state->transactional)
+	{
+		if (d->counts[REFUSED] > 0)
+			return true;		/* this attempt stores nothing */
+		if (!d->begun &&
+			!(d->begun = tlkf_transaction_begin(d->state, d->verdict)))
+			return false;
 	}
 	while ((code = produce(d, by, row, value)) ==
 		   RD_KAFKA_RESP_ERR__QUEUE_FULL)
@@ -312,6 +326,38 @@ judge(Delivery *d)
 	(void) failure(d);
 	tlkf_client_drop(d->state);
 	return TL_UNKNOWN;
+}
+
+/*
+ * The whole batch is stored, or nothing of it: if events are refused, the
+ * others come again without them.  What is not committed goes with its
+ * handle, and none of its messages will ever count.
+ */
+static TlOutcome
+judge_transaction(Delivery *d)
+{
+	TlOutcome	outcome = TL_RETRY;
+
+	if (d->counts[STORED] == d->batch->nrows)
+	{
+		TlkfStep	step = tlkf_transaction_commit(d->state, d->batch,
+												   d->verdict);
+
+		tlkf_journal_end(d->state, step == TLKF_DONE);
+		if (step == TLKF_DONE)
+			return TL_OK;
+		if (step == TLKF_UNCERTAIN)
+			outcome = TL_UNKNOWN;
+	}
+	else
+	{
+		outcome = d->counts[REFUSED] > 0 ? TL_REFUSED : failure(d);
+		tlkf_journal_end(d->state, false);
+		if (d->begun)
+			tlkf_client_drop(d->state);
+	}
+	d->verdict->rows_new = -1;
+	return not_stored(d->batch, outcome);
 }
 
 /* Why not everything is stored; what becomes of what certainly is not. */

@@ -29,6 +29,7 @@ static const char *check_properties(TlSession *session);
 static bool hosts_are_local(const char *hosts);
 static bool host_is_local(const char *host, Size len);
 static int	int_option(TlSession *session, const char *name, int otherwise);
+static const char *make_transactional_id(const TlSession *session);
 
 /* TlBackend.open: reads the options, connects to nothing. */
 TlOutcome
@@ -51,7 +52,8 @@ tlkf_open_state(TlSession *session, TlkfState *state, TlVerdict *verdict)
 	session->private_state = state;
 	error = parse_options(state);
 	MemoryContextSwitchTo(old);
-	session->guarantee = TL_PER_ATTEMPT;
+	session->guarantee = state->transactional ? TL_PER_ATTEMPT :
+		TL_AT_LEAST_ONCE;
 	if (error == NULL)
 		return TL_OK;
 	tlkf_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
@@ -76,6 +78,8 @@ parse_options(TlkfState *state)
 	if (error != NULL)
 		return error;
 	state->timeout_ms = int_option(session, "timeout", 30000);
+	state->transactional = tlkf_option_on(session, "transactional");
+	state->transactional_id = make_transactional_id(session);
 	return tlkf_check_properties(state);
 }
 
@@ -208,6 +212,20 @@ host_is_local(const char *host, Size len)
 		(name == 5 && strncmp(host, "[::1]", 5) == 0);
 }
 
+/*
+ * The same for each process that owns the lane, and nobody else's: who takes
+ * it over fences the one before.
+ */
+static const char *
+make_transactional_id(const TlSession *session)
+{
+	char		ledger[TLKF_UUID_LEN + 1] = {0};
+
+	tlkf_format_uuid(ledger, &session->ledger_id);
+	return psprintf("tokenledger-%s-%s-%d", ledger, session->target,
+					session->lane);
+}
+
 static int
 int_option(TlSession *session, const char *name, int otherwise)
 {
@@ -231,7 +249,10 @@ tlkf_secret_given(TlSession *session, const char *name)
 		tlkf_core->option(session, psprintf("%s_env", name)) != NULL;
 }
 
-/* TlBackend.close: what is foreign hangs on session->mcxt. */
+/*
+ * TlBackend.close: what is foreign hangs on session->mcxt.  A transactional
+ * id and a group that are not used any more the broker forgets by itself.
+ */
 void
 tlkf_close(TlSession *session, bool retire)
 {
@@ -287,5 +308,6 @@ tlkf_describe(TlSession *session, TlPairCB emit, void *arg)
 	emit(arg, "compression", compression ? compression : "zstd");
 	emit(arg, "partition_by", state->partition_by ? state->partition_by :
 		 "event_id");
+	emit(arg, "transactional", state->transactional ? "on" : "off");
 	emit(arg, "librdkafka", rd_kafka_version_str());
 }

@@ -31,6 +31,7 @@ extern const TlColumn *tlkf_find_column(const TlBatch *batch,
 										const char *name);
 extern bool tlkf_column_known(const char *name);
 extern void tlkf_format_uuid(char *out, const pg_uuid_t *uuid);
+extern void tlkf_parse_uuid(pg_uuid_t *uuid, const char *text);
 
 #define TLKF_UUID_LEN		36
 
@@ -60,6 +61,8 @@ typedef struct TlkfState		/* TlSession.private_state */
 	const char *topic;
 	bool		tls;
 	const char *sasl;			/* mechanism; NULL: none */
+	bool		transactional;
+	const char *transactional_id;	/* also the consumer group of tokens */
 	const char *partition_by;	/* column; NULL: the key */
 	int			partitions;		/* of a topic that is made; -1: the broker
 								 * decides */
@@ -68,6 +71,9 @@ typedef struct TlkfState		/* TlSession.private_state */
 	int64		deadline;		/* of the current callback */
 	int64		max_message;	/* bytes that the topic takes; 0: not known */
 	TlkfClient *client;			/* NULL: not yet, or given up */
+	struct TlkfJournal *journal;	/* NULL: not read yet */
+	bool		in_charge;		/* transactions are initialized: no earlier
+								 * owner of the lane can commit any more */
 
 	/* Of a backend for which the topic is not the end of the road. */
 	bool		has_table;		/* there is an option "table" */
@@ -92,6 +98,13 @@ extern bool tlkf_secret_given(TlSession *session, const char *name);
 extern void tlkf_fail(TlVerdict *verdict, TlCause cause, const char *code,
 					  const char *fmt,...) pg_attribute_printf(4, 5);
 
+/* ---- conf.c ---- */
+
+extern const char *tlkf_check_properties(TlkfState *state);
+extern rd_kafka_conf_t *tlkf_make_conf(TlkfState *state, const char *group,
+									   bool secrets, const char **error);
+extern int64 tlkf_message_limit(const TlkfState *state);
+
 /* ---- client.c ---- */
 
 typedef enum TlkfEnd			/* of waiting */
@@ -112,16 +125,18 @@ typedef struct TlkfTrouble
 
 extern bool tlkf_client_ready(TlkfState *state, TlVerdict *verdict);
 extern void tlkf_client_drop(TlkfState *state);
+extern void tlkf_client_forget(TlkfState *state);
+extern rd_kafka_t *tlkf_client_reader(TlkfState *state, const char *group,
+									  TlVerdict *verdict);
+extern int	tlkf_client_fd(const TlkfState *state);
 extern rd_kafka_t *tlkf_client_handle(const TlkfState *state);
 extern rd_kafka_queue_t *tlkf_client_queue(const TlkfState *state);
 extern rd_kafka_topic_t *tlkf_client_topic(const TlkfState *state);
 extern rd_kafka_event_t *tlkf_next_event(TlkfState *state, bool give_up,
 										 TlkfEnd *end);
-extern int64 tlkf_message_limit(const TlkfState *state);
 extern const TlkfTrouble *tlkf_trouble(const TlkfState *state);
 extern void tlkf_clear_trouble(TlkfState *state);
 extern uint8 tlkf_client_batch(TlkfState *state);
-extern const char *tlkf_check_properties(TlkfState *state);
 extern void tlkf_fail_waiting(TlkfState *state, TlkfEnd end,
 							  TlVerdict *verdict);
 extern void tlkf_fail_code(rd_kafka_resp_err_t code, const char *words,
@@ -143,12 +158,63 @@ typedef union TlkfTag
 StaticAssertDecl(sizeof(TlkfTag) == sizeof(void *),
 				 "a message's tag must fit into a pointer");
 
-/* ---- destroy.c ---- */
+/* ---- call.c ---- */
 
-typedef struct TlkfDestroy TlkfDestroy;
+/* Calls of librdkafka that block; they run on a thread of their own. */
+typedef enum TlkfCallKind
+{
+	TLKF_INIT_TRANSACTIONS,
+	TLKF_SEND_OFFSETS,
+	TLKF_COMMIT,
+	TLKF_READ_OFFSETS,
+	TLKF_DESTROY
+} TlkfCallKind;
 
-extern TlkfDestroy *tlkf_destroy_start(rd_kafka_t *rk, int fd);
-extern bool tlkf_destroy_await(TlkfDestroy *destroy, int timeout_ms);
+typedef struct TlkfCallArgs
+{
+	TlkfCallKind kind;
+	rd_kafka_t *rk;				/* destroyed by a call that is left */
+	int			timeout_ms;
+	int			notify_fd;		/* gets a byte; closed likewise */
+	rd_kafka_topic_partition_list_t *offsets;	/* the call's from now on */
+	const char *group;			/* that commits offsets */
+} TlkfCallArgs;
+
+typedef struct TlkfCall TlkfCall;
+
+extern TlkfCall *tlkf_call_start(const TlkfCallArgs *args);
+extern const rd_kafka_topic_partition_list_t *
+tlkf_call_offsets(const TlkfCall *call);
+extern bool tlkf_call_ended(TlkfCall *call, rd_kafka_error_t **error);
+extern bool tlkf_call_await(TlkfCall *call, int timeout_ms);
+extern bool tlkf_call_leave(TlkfCall *call);
+extern void tlkf_destroy(rd_kafka_t *rk, int fd);
+
+/* ---- journal.c ---- */
+
+typedef struct TlkfJournal TlkfJournal;
+
+extern bool tlkf_journal_begin(TlkfState *state, const TlBatch *batch);
+extern void tlkf_journal_end(TlkfState *state, bool committed);
+extern void tlkf_journal_resolve(TlkfState *state, TlBatch *batch,
+								 const pg_uuid_t *last);
+
+/* ---- transaction.c ---- */
+
+typedef enum TlkfStep			/* of a transaction */
+{
+	TLKF_DONE,
+	TLKF_NOT_DONE,				/* and never will be */
+	TLKF_UNCERTAIN
+} TlkfStep;
+
+extern bool tlkf_take_charge(TlkfState *state, TlVerdict *verdict);
+extern bool tlkf_transaction_begin(TlkfState *state, TlVerdict *verdict);
+extern TlkfStep tlkf_transaction_commit(TlkfState *state,
+										const TlBatch *batch,
+										TlVerdict *verdict);
+extern TlOutcome tlkf_resolve(TlSession *session, TlBatch *batch, bool fence,
+							  TlVerdict *verdict);
 
 /* ---- send.c, topic.c: the callbacks ---- */
 

@@ -67,6 +67,9 @@ extern TlOutcome session_audit(Session *session, const AuditRange *range,
 							   bool *dropped);
 extern TlOutcome session_check_health(Session *session, TlVerdict *verdict);
 
+/* Can it be asked what it holds? */
+extern bool session_resolves(const Session *session);
+
 /* Text for people and for the target's row. */
 extern const char *cause_name(TlCause cause);
 extern const char *guarantee_name(const Session *session);

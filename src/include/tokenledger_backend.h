@@ -168,7 +168,9 @@ typedef enum TlGuarantee
 								 * store without resolve is at-least-once */
 	TL_PER_BATCH,				/* one token lands once within token_valid_ms:
 								 * TL_SAME_AGAIN is safe */
-	TL_PER_EVENT				/* one event id lands once: all is safe */
+	TL_PER_EVENT,				/* one event id lands once: all is safe */
+	TL_AT_LEAST_ONCE			/* doubles them, and this session's resolve is
+								 * as good as absent */
 } TlGuarantee;
 
 /*

@@ -51,14 +51,18 @@ insert_some(500);
 set_targets($node, join ' ',
 	'plain=' . $broker->url('plain', lanes => 2, batch_rows => 100),
 	'whole=' . $broker->url('whole', batch_rows => 100),
+	'exact=' . $broker->url('exact', transactional => 'on', lanes => 2),
 	map { "$_=" . $broker->url($_, compression => $_) }
 	  qw(lz4 gzip none));
 insert_some(300);
 kafka_forwarded_ok($node, 'app', $_, $broker)
-  foreach qw(plain whole lz4 gzip none);
+  foreach qw(plain whole exact lz4 gzip none);
 status_is($_, 'state, guarantee', 'running|at least once',
 	"$_: status says what is promised")
   foreach qw(plain whole);
+status_is('exact', 'state, guarantee',
+	'running|exactly once, by asking the store',
+	'exact: status says what is promised');
 identity_ok($node, 'app');
 
 my @messages = $broker->messages('whole');
@@ -146,15 +150,15 @@ EOC
 kafka_forwarded_ok($node, 'app', $_, $broker,
 	where => "provider <> 'beyond'",
 	name => "$_: what goes along with events that are refused arrives")
-  foreach qw(plain whole);
+  foreach qw(plain whole exact);
 is( $node->safe_psql('app', <<'EOC'),
 SELECT t.name, string_agg(right(event_id::text, 1), '' ORDER BY event_id),
 	count(*) FILTER (WHERE reason LIKE 'column "timestamp"%'),
 	count(*) FILTER (WHERE reason LIKE '%max.message.bytes%')
 FROM token_ledger.dead_letter d JOIN token_ledger.target t ON t.id = d.target_id
-WHERE t.name IN ('plain', 'whole') GROUP BY 1 ORDER BY 1
+WHERE t.name IN ('exact', 'plain', 'whole') GROUP BY 1 ORDER BY 1
 EOC
-	"plain|1234|3|1\nwhole|1234|3|1",
+	"exact|1234|3|1\nplain|1234|3|1\nwhole|1234|3|1",
 	'times without a date-time and what is too large are refused, by name');
 
 # Partitions: those that another producer chooses for these keys.

@@ -1,7 +1,8 @@
 # Backend kafka when things go wrong, with a real broker: the broker is killed
 # under load and comes back, lanes are killed in the middle of batches, the broker
-# is away from the start, and a topic takes less than it did.  Nothing is lost, and
-# what is there twice has the same key.
+# is away from the start, and somebody else takes a lane's transactional id.  Nothing
+# is lost, what is there twice has the same key, and with transactions nothing that
+# was committed is there twice.
 use strict;
 use warnings FATAL => 'all';
 
@@ -27,7 +28,8 @@ my $next = 1;
 my $targets = join ' ',
   'whole=' . $broker->url('whole', lanes => 2,
 	batch_rows => 100),
-  'plain=' . $broker->url('plain', batch_rows => 100);
+  'plain=' . $broker->url('plain', batch_rows => 100),
+  'exact=' . $broker->url('exact', transactional => 'on', batch_rows => 100);
 
 sub insert_some
 {
@@ -63,6 +65,8 @@ sub all_there
 		at_least_once => 1,
 		name => "$what: $_ lacks none, and none is there under two keys")
 	  foreach qw(whole plain);
+	kafka_forwarded_ok($node, 'app', 'exact', $broker,
+		name => "$what: exact holds each event once");
 	identity_ok($node, 'app', "$what: the identity holds");
 	return;
 }
@@ -88,10 +92,10 @@ foreach my $round (1 .. 2)
 all_there('a broker that was killed');
 
 # Lanes are: the server goes down with them and comes back.
-foreach my $round (1 .. 3)
+foreach my $round (1 .. 4)
 {
 	load("round $round");
-	my ($pid) = lane_pids($node, 'app', $round % 2 ? 'whole' : 'plain');
+	my ($pid) = lane_pids($node, 'app', $round % 2 ? 'exact' : 'whole');
 	kill 'KILL', $pid if $pid;
 	wait_until($node, 'postgres', 'SELECT 1', '1',
 		"round $round: the server is back");
@@ -106,6 +110,22 @@ foreach my $round (1 .. 5)
 		  . ' FROM token_ledger.lanes WHERE pid IS NOT NULL');
 }
 all_there('lanes that were told to end');
+
+# Somebody else initializes the lane's transactional id in the midst of a batch:
+# what the lane has not committed by then it cannot commit any more.
+my $ledger = $node->safe_psql('app',
+	'SELECT ledger_id FROM token_ledger.instance');
+
+foreach my $round (1 .. 3)
+{
+	load("round $round");
+	$broker->fence('exact', "tokenledger-$ledger-exact-0");
+}
+all_there('lanes that were fenced');
+is( scalar(
+		grep { ($_->{headers} // '') !~ /tokenledger-batch/ }
+		  $broker->messages('exact')),
+	0, 'what the other one sent was not committed');
 
 # A lane that ends while the broker hangs does not wait for it.
 $broker->signal('STOP');

@@ -81,6 +81,10 @@ static const TlOption own_options[] = {
 		.description = "how long a token is pretended to be valid"
 	},
 	{
+		"faulty_atomic", TL_BOOL_OPT, 0, "off",
+		.description = "the store takes a batch whole or not at all"
+	},
+	{
 		"faulty_state", TL_BOOL_OPT, 0, "off",
 		.description = "save a state with each batch"
 	},
@@ -233,7 +237,7 @@ leave_inner(Faulty *f)
 	if (pretended != NULL)
 		guarantee = strcmp(pretended, "per_batch") == 0 ? TL_PER_BATCH :
 			TL_PER_ATTEMPT;
-	if (guarantee >= f->real)
+	if (f->real == TL_AT_LEAST_ONCE || guarantee >= f->real)
 		return;
 	f->session->guarantee = guarantee;
 	f->session->token_valid_ms = atol(valid);
@@ -272,6 +276,14 @@ poisoned(const Call *call)
 	return false;
 }
 
+/* No part of a batch can be in the store without the others. */
+static bool
+atomic(const Call *call)
+{
+	return strcmp(faulty_core->option(call->f->session, "faulty_atomic"),
+				  "on") == 0;
+}
+
 /* The first percent of the rows, without those that no store would take. */
 static int32 *
 healthy_rows(const Call *call, long percent, int32 *n)
@@ -283,6 +295,17 @@ healthy_rows(const Call *call, long percent, int32 *n)
 	for (int32 row = 0; row < batch->nrows * percent / 100; row++)
 		if (!plan_poisons(call->plan, &batch->event_ids[row]))
 			rows[(*n)++] = row;
+	return rows;
+}
+
+/* Those of them that can land with the others, or without them. */
+static int32 *
+landing_rows(const Call *call, long percent, int32 *n)
+{
+	int32	   *rows = healthy_rows(call, percent, n);
+
+	if (atomic(call) && poisoned(call))
+		*n = 0;
 	return rows;
 }
 
@@ -300,7 +323,8 @@ not_stored(Call *call, TlCause cause, TlOutcome outcome)
 	int32	   *rows = healthy_rows(call, 100, &n);
 
 	land_late(call->f);
-	if (batch->history == TL_FRESH || call->f->inner->table->resolve == NULL)
+	if (batch->history == TL_FRESH || call->f->real == TL_AT_LEAST_ONCE ||
+		call->f->inner->table->resolve == NULL)
 		return injected(call, cause, outcome);
 	if (look_up(call->f, batch, rows, n, present) != TL_OK)
 		return injected(call, TL_CAUSE_NETWORK, TL_UNKNOWN);
@@ -328,7 +352,7 @@ land_all(Call *call)
 
 	if (call->batch == NULL)
 		return TL_OK;
-	rows = healthy_rows(call, 100, &n);
+	rows = landing_rows(call, 100, &n);
 	return land(call->f, call->batch, rows, n, false, call->verdict);
 }
 
@@ -344,17 +368,17 @@ land_whole(Call *call)
 }
 
 /*
- * Some land.  A store whose token names a batch does not do that, so there
- * nothing lands.
+ * Some land.  A store whose token names a batch does not do that, nor one
+ * that takes it as a whole, so there nothing lands.
  */
 static TlOutcome
 land_part(Call *call, long percent, bool mark)
 {
 	int32		n;
-	int32	   *rows = healthy_rows(call, percent, &n);
+	int32	   *rows = landing_rows(call, percent, &n);
 	TlOutcome	outcome;
 
-	if (call->f->real == TL_PER_BATCH)
+	if (call->f->real == TL_PER_BATCH || atomic(call))
 		return TL_OK;
 	outcome = land(call->f, call->batch, rows, n, true, call->verdict);
 	for (int32 i = 0; outcome == TL_OK && mark && i < n; i++)
@@ -410,7 +434,7 @@ static TlOutcome
 fault_unknown_late(Call *call)
 {
 	int32		n;
-	int32	   *rows = healthy_rows(call, 100, &n);
+	int32	   *rows = landing_rows(call, 100, &n);
 	MemoryContext old;
 
 	land_late(call->f);
@@ -445,17 +469,6 @@ mark_poison(Call *call)
 			mark_refused(call->batch, row);
 }
 
-/* The others land. */
-static TlOutcome
-fault_refuse_named(Call *call)
-{
-	TlOutcome	outcome = land_all(call);
-
-	if (outcome == TL_OK)
-		mark_poison(call);
-	return outcome;
-}
-
 /* The others do not land either. */
 static TlOutcome
 fault_refuse_named_none(Call *call)
@@ -466,6 +479,20 @@ fault_refuse_named_none(Call *call)
 		return land_all(call);
 	outcome = not_stored(call, TL_CAUSE_DATA, TL_REFUSED);
 	if (outcome == TL_REFUSED)
+		mark_poison(call);
+	return outcome;
+}
+
+/* The others land, if one can land without another. */
+static TlOutcome
+fault_refuse_named(Call *call)
+{
+	TlOutcome	outcome;
+
+	if (atomic(call))
+		return fault_refuse_named_none(call);
+	outcome = land_all(call);
+	if (outcome == TL_OK)
 		mark_poison(call);
 	return outcome;
 }
@@ -595,7 +622,8 @@ fault_twice(Call *call)
 {
 	TlOutcome	outcome;
 
-	if (call->f->real == TL_PER_ATTEMPT)
+	if (call->f->real == TL_PER_ATTEMPT ||
+		call->f->real == TL_AT_LEAST_ONCE)
 		return land_whole(call);
 	(void) fault_unknown_late(call);
 	memset(call->verdict->message, 0, sizeof(call->verdict->message));

@@ -392,6 +392,37 @@ sub send
 
 =pod
 
+=item fence($topic, $id)
+
+Has kcat become the producer of this transactional id, and end without having
+committed anything.
+
+=cut
+
+sub fence
+{
+	my ($self, $topic, $id) = @_;
+	my ($in, $err) = ('', '');
+	my $kcat = IPC::Run::start(
+		[
+			'kcat', '-P', '-d', 'eos',
+			'-b' => "127.0.0.1:$self->{port}",
+			'-t' => $topic,
+			'-X' => "transactional.id=$id"
+		],
+		'<', \$in, '2>', \$err);
+	my $ok = $self->await(30, sub {
+			$kcat->pump_nb;
+			return $err =~ /Acquired PID/i;
+		});
+
+	$kcat->kill_kill(grace => 0);
+	die "kcat: $err" unless $ok;
+	return;
+}
+
+=pod
+
 =item kafka_forwarded_ok($node, $database, $target, $peer, %params)
 
 Waits until the target has caught up and checks that its topic holds every
