@@ -428,7 +428,7 @@ COMMENT ON COLUMN token_ledger.target.suspect_to IS
 COMMENT ON COLUMN token_ledger.target.timeline IS
 'Of the write-ahead log when the target last ran.';
 COMMENT ON COLUMN token_ledger.target.start_request IS
-'Where adopt() asked the next lane that starts to begin: beginning or now, whatever the URL says. NULL: it did not ask.';
+'Where adopt() or retarget() asked the next lane that starts to begin: beginning or now, whatever the URL says. NULL: they did not.';
 COMMENT ON COLUMN token_ledger.target.takes_over IS
 'The next lane that starts forgets what other targets have filled this destination: so said adopt() or retarget().';
 COMMENT ON COLUMN token_ledger.target.skipped_to IS
@@ -981,6 +981,13 @@ AS 'MODULE_PATHNAME', 'tl_health_check';
 REVOKE ALL ON FUNCTION token_ledger.health_check FROM PUBLIC;
 COMMENT ON FUNCTION token_ledger.health_check(text) IS
 'Connects to a target''s store and asks how it is, within the target''s timeout.';
+
+CREATE FUNCTION token_ledger.can_be_asked(target text)
+RETURNS boolean LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'tl_can_be_asked';
+REVOKE ALL ON FUNCTION token_ledger.can_be_asked FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.can_be_asked(text) IS
+'Whether a target''s store can be asked which events it holds. Does not connect.';
 
 CREATE FUNCTION token_ledger.create_schema(target text)
 RETURNS integer LANGUAGE c STRICT
@@ -1782,8 +1789,12 @@ REVOKE ALL ON FUNCTION token_ledger.restart_target FROM PUBLIC;
 COMMENT ON FUNCTION token_ledger.restart_target(integer, text, bigint, text) IS
 'What adopt() and retarget() have in common.';
 
+-- NB: the store is asked event by event, not by the sums of an hour.  A copy
+-- and its original may both have gone on, each with events of its own of the
+-- same hour, and sums that agree by accident (a client that sends equal ones)
+-- would lose what is missing.
 CREATE FUNCTION token_ledger.adopt(target text,
-	start text DEFAULT 'beginning')
+	start text DEFAULT 'missing')
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER STRICT
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1791,11 +1802,11 @@ DECLARE
 	gone bigint;
 	adopted token_ledger.target;
 BEGIN
-	IF start NOT IN ('beginning', 'now', 'continue') THEN
+	IF start NOT IN ('missing', 'everything', 'now', 'continue') THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'invalid_parameter_value',
 			MESSAGE = format('invalid start "%s"', start),
-			HINT = 'It is beginning or now; after a promotion, or another tokenledger.cluster_id, also continue.';
+			HINT = 'It is missing, everything or now; after a promotion, or another tokenledger.cluster_id, also continue.';
 	END IF;
 	gone := token_ledger.retired_events();
 	adopted := token_ledger.own_target(target);
@@ -1804,8 +1815,16 @@ BEGIN
 			ERRCODE = 'object_not_in_prerequisite_state',
 			MESSAGE = format('target "%s" is not suspended', target),
 			DETAIL = format('Its state is %s.', adopted.state);
+	ELSIF start = 'missing' AND NOT token_ledger.can_be_asked(target) THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'object_not_in_prerequisite_state',
+			MESSAGE = format('the store of target "%s" cannot be asked what it lacks',
+				target),
+			HINT = format('Choose: adopt(''%s'', ''everything'') sends the whole ledger, and what the store has already is there twice; adopt(''%1$s'', ''now'') sends nothing that was committed before.',
+				target);
 	ELSIF start <> 'continue' THEN
-		PERFORM token_ledger.restart_target(adopted.id, start, gone,
+		PERFORM token_ledger.restart_target(adopted.id,
+			CASE WHEN start = 'now' THEN 'now' ELSE 'beginning' END, gone,
 			'the request was made in the original of this database');
 		RETURN;
 	ELSIF adopted.cause IS NULL OR adopted.window_from IS NULL THEN
@@ -1814,7 +1833,7 @@ BEGIN
 			MESSAGE = format('target "%s" has no place to continue from',
 				target),
 			DETAIL = format('Its state is suspended: %s.', adopted.last_error),
-			HINT = 'What the original has sent is not known here: adopt it from the beginning, or from now on.';
+			HINT = 'What the original has sent is not known here: adopt it with what its store is missing, with everything, or from now on.';
 	END IF;
 	UPDATE token_ledger.target t
 	SET state = 'running', cause = NULL, code = NULL, last_error = NULL,
@@ -1825,7 +1844,7 @@ END
 $$;
 REVOKE ALL ON FUNCTION token_ledger.adopt FROM PUBLIC;
 COMMENT ON FUNCTION token_ledger.adopt(text, text) IS
-'Lets this copy of a database forward to a target that was suspended. beginning: the whole ledger, each event being looked up in the store where that can be asked; now: only what is committed after the target has started again; continue, after a promotion or with another tokenledger.cluster_id: from where it was.';
+'Lets this copy of a database forward to a target that was suspended. missing: goes through the whole ledger and sends what the store lacks, event by event, which takes a store that can be asked; everything: the whole ledger, also to a store that cannot; now: only what is committed after the target has started again; continue, after a promotion or with another tokenledger.cluster_id: from where it was.';
 
 -- NB: destination = NULL makes each lane take its place anew.  What was on its
 -- way may be in either store.

@@ -23,6 +23,7 @@
 
 TL_FUNCTION_INFO(tl_connection_info);
 TL_FUNCTION_INFO(tl_health_check);
+TL_FUNCTION_INFO(tl_can_be_asked);
 
 static void emit_routing(void *arg, const Target *target);
 static void emit_pair(void *arg, const char *key, const char *value);
@@ -80,6 +81,18 @@ tl_health_check(PG_FUNCTION_ARGS)
 	nulls[3] = verdict.message[0] == '\0';
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
 													  values, nulls)));
+}
+
+/*
+ * can_be_asked(target text) RETURNS boolean: can its store be asked which
+ * events it holds?  A property of the backend; no I/O.
+ */
+Datum
+tl_can_be_asked(PG_FUNCTION_ARGS)
+{
+	Target	   *target = admin_find_target(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+
+	PG_RETURN_BOOL(target->backend->resolve != NULL);
 }
 
 /* NB: a filter may name users: routing() shows it. */

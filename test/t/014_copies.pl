@@ -115,7 +115,7 @@ suspended_ok($node, 'copy', 360, 'the copy');
 is(stored(), '300|300', 'nothing of the copy is in the store');
 
 adopt_fails('copy', "'mirror', 'tomorrow'",
-	qr/invalid start "tomorrow".*beginning or now/s, 'an unknown start');
+	qr/invalid start "tomorrow".*missing, everything or now/s, 'an unknown start');
 adopt_fails('copy', "'nobody'",
 	qr/target "nobody" has not started in this database/, 'no target');
 adopt_fails('app', "'mirror'",
