@@ -843,6 +843,43 @@ COMMENT ON COLUMN token_ledger.left_out.column_name IS 'Column of the ledger.';
 COMMENT ON COLUMN token_ledger.left_out.events IS
 'Events that were forwarded without their value: one that is neither NULL nor, of a number, 0.';
 
+-- A target that comes to such a store, under whatever name, must not take its
+-- own first events for events that the store cannot have.
+CREATE TABLE token_ledger.filled (
+	destination text PRIMARY KEY
+);
+COMMENT ON TABLE token_ledger.filled IS
+'Stores that have got events from targets that were deleted, or moved elsewhere. A target that begins there looks each event up; delete the row of a store that was emptied.';
+COMMENT ON COLUMN token_ledger.filled.destination IS
+'As target.destination.';
+
+CREATE FUNCTION token_ledger.note_filled()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	INSERT INTO token_ledger.filled (destination) VALUES (old.destination)
+	ON CONFLICT DO NOTHING;
+	RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION token_ledger.note_filled FROM PUBLIC;
+COMMENT ON FUNCTION token_ledger.note_filled() IS
+'Keeps in mind that a target has filled the store that it leaves.';
+CREATE TRIGGER note_filled_by_deleted AFTER DELETE ON token_ledger.target
+	FOR EACH ROW WHEN (old.last_seq >= 0 AND old.destination IS NOT NULL)
+	EXECUTE FUNCTION token_ledger.note_filled();
+COMMENT ON TRIGGER note_filled_by_deleted ON token_ledger.target IS
+'Keeps in mind that a target has filled the store that it leaves.';
+CREATE TRIGGER note_filled_by_moved
+	AFTER UPDATE OF destination ON token_ledger.target
+	FOR EACH ROW WHEN (old.last_seq >= 0
+		AND old.destination IS NOT NULL
+		AND old.destination IS DISTINCT FROM new.destination)
+	EXECUTE FUNCTION token_ledger.note_filled();
+COMMENT ON TRIGGER note_filled_by_moved ON token_ledger.target IS
+'Keeps in mind that a target has filled the store that it leaves.';
+
 CREATE FUNCTION token_ledger.forget_target()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -2749,5 +2786,6 @@ SELECT pg_extension_config_dump('token_ledger.job_id_seq', '');
 SELECT pg_extension_config_dump('token_ledger.reconcile_hour', '');
 SELECT pg_extension_config_dump('token_ledger.reconcile_event', '');
 SELECT pg_extension_config_dump('token_ledger.left_out', '');
+SELECT pg_extension_config_dump('token_ledger.filled', '');
 SELECT pg_extension_config_dump('token_ledger.alembic_version',
 	$$WHERE version_num <> '002'$$);

@@ -90,7 +90,8 @@ tl_health_check(PG_FUNCTION_ARGS)
 Datum
 tl_can_be_asked(PG_FUNCTION_ARGS)
 {
-	Target	   *target = admin_find_target(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	const char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Target	   *target = admin_find_target(name);
 
 	PG_RETURN_BOOL(target->backend->resolve != NULL);
 }

@@ -43,9 +43,11 @@
 /* Fourth field of the advisory lock: SQL functions use 1 and 2. */
 #define LANE_LOCK_CLASS		0x544C
 
-static void find_target(Queue *queue, bool start_now);
+static void find_target(Queue *queue, const Target *target);
 static void check_destination(Queue *queue, const Target *target);
-static void start_window(Queue *queue, bool start_now, const char *request);
+static void start_window(Queue *queue, const Target *target,
+						 const char *request);
+static bool was_filled(Queue *queue, const char *destination);
 static void suspect_everything(Queue *queue);
 static Datum snapshot_now(void);
 static bool take_lane(Queue *queue);
@@ -74,7 +76,7 @@ queue_open(Queue *queue, const Target *target, int32 lane)
 	}
 	instance_check(&queue->ledger_id, &queue->system_identifier,
 				   &queue->timeline);
-	find_target(queue, target->start_now);
+	find_target(queue, target);
 	check_destination(queue, target);
 	if (!take_lane(queue))
 	{
@@ -126,7 +128,7 @@ become_extension_owner(void)
 }
 
 static void
-find_target(Queue *queue, bool start_now)
+find_target(Queue *queue, const Target *target)
 {
 	QueueArgs	args = {0};
 	bool		isnull;
@@ -144,7 +146,7 @@ find_target(Queue *queue, bool start_now)
 	without_window = DatumGetBool(queue_value(3, &isnull));
 	request = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 5);
 	if (without_window)
-		start_window(queue, start_now, request);
+		start_window(queue, target, request);
 	else if (queue_int64(4, queue->timeline) != queue->timeline)
 		suspect_everything(queue);
 }
@@ -174,14 +176,19 @@ check_destination(Queue *queue, const Target *target)
 	ItemPointerSetInvalid(&queue->target_tid);
 }
 
-/* NB: the snapshot is taken after the statement that locked the row. */
+/*
+ * A store that has got events before, from a target of whatever name, may
+ * have any of those that are there.  NB: the snapshot is taken after the
+ * statement that locked the row.
+ */
 static void
-start_window(Queue *queue, bool start_now, const char *request)
+start_window(Queue *queue, const Target *target, const char *request)
 {
 	QueueArgs	args = {0};
 	Datum		now = snapshot_now();
 	bool		adopted = request != NULL;
-	bool		skip = adopted ? strcmp(request, "now") == 0 : start_now;
+	bool		skip = adopted ? strcmp(request, "now") == 0 :
+		target->start_now;
 	int64		skipped = 0;
 
 	if (skip)
@@ -198,7 +205,7 @@ start_window(Queue *queue, bool start_now, const char *request)
 								CStringGetDatum(WINDOW_BEGINNING)));
 	arg_add(&args, Int64GetDatum(skipped));
 	arg_add(&args, Int32GetDatum(queue->timeline));
-	if (adopted && !skip)
+	if (!skip && (adopted || was_filled(queue, target->destination)))
 		arg_add(&args, now);
 	else
 		arg_add_null(&args);
@@ -208,6 +215,16 @@ start_window(Queue *queue, bool start_now, const char *request)
 	pg_atomic_write_u64(queue->claimed_until, 0);
 	queue_run(Q_SET_WINDOW, &args);
 	ItemPointerSetInvalid(&queue->target_tid);
+}
+
+static bool
+was_filled(Queue *queue, const char *destination)
+{
+	QueueArgs	args = {0};
+
+	arg_add(&args, Int32GetDatum(queue->target_id));
+	arg_add_text(&args, destination);
+	return queue_run(Q_WAS_FILLED, &args) > 0;
 }
 
 static void

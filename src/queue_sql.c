@@ -222,6 +222,14 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 		" WHERE id OPERATOR(pg_catalog.=) $1", NULL, NULL, 6,
 		{INT4OID, PG_SNAPSHOTOID, INT8OID, INT4OID, PG_SNAPSHOTOID,
 	TIMESTAMPTZOID}},
+	[Q_WAS_FILLED] = {
+		"SELECT 1 FROM token_ledger.filled"
+		" WHERE destination OPERATOR(pg_catalog.=) $2"
+		" UNION ALL SELECT 1 FROM token_ledger.target"
+		" WHERE id OPERATOR(pg_catalog.<>) $1"
+		" AND destination OPERATOR(pg_catalog.=) $2"
+		" AND last_seq OPERATOR(pg_catalog.>=) 0 LIMIT 1",
+	NULL, NULL, 2, {INT4OID, TEXTOID}},
 	[Q_SET_TIMELINE] = {
 		"UPDATE token_ledger.target SET timeline = $2, suspect_to = $3"
 		" WHERE id OPERATOR(pg_catalog.=) $1", NULL, NULL, 3,

@@ -164,6 +164,41 @@ forwarded_ok($node, 'app', 'third', $node, 'store', table => 'three',
 	name => 'and once more, which doubles nothing');
 identity_ok($node, 'app');
 
+# A target whose row was deleted begins anew; its store, which has no unique
+# index, has been filled before.  So has one that a target has left.
+$node->safe_psql('store', 'ALTER TABLE three DROP CONSTRAINT three_pkey');
+set_targets($node, '');
+status_is('third', 'state', 'removed', 'a target is removed');
+$node->safe_psql('app', "DELETE FROM token_ledger.target WHERE name = 'third'");
+set_targets($node, target('third', 'three', lanes => 2));
+insert_some(10);
+forwarded_ok($node, 'app', 'third', $node, 'store', table => 'three',
+	name => 'deleted and named again, it doubles nothing');
+status_is('third', 'guarantee', 'exactly once, by asking the store',
+	'it has asked');
+set_targets($node, target('third', 'four', lanes => 2));
+status_is('third', 'state', 'stopped', 'moved once more');
+$node->safe_psql('app', "SELECT token_ledger.retarget('third', 'continue')");
+insert_some(10);
+caught_up_ok($node, 'app', 'third');
+is( $node->safe_psql('app',
+		'SELECT count(*) FROM token_ledger.filled'
+		  . " WHERE destination LIKE '%three'"),
+	'1',
+	'the ledger knows which store it has left');
+set_targets($node,
+	target('third', 'four', lanes => 2) . ' ' . target('fourth', 'three'));
+forwarded_ok($node, 'app', 'fourth', $node, 'store', table => 'three',
+	name => 'another name for the store that was left doubles nothing');
+identity_ok($node, 'app');
+set_targets($node, target('third', 'four', lanes => 2));
+$node->safe_psql('app', "DELETE FROM token_ledger.target WHERE name = 'fourth'");
+$node->safe_psql('store', 'DROP TABLE three');
+set_targets($node, target('third', 'three', lanes => 2));
+$node->safe_psql('app', "SELECT token_ledger.retarget('third', 'beginning')");
+forwarded_ok($node, 'app', 'third', $node, 'store', table => 'three',
+	name => 'and a table that was dropped is filled again');
+
 # With a batch on its way.
 my $lock = $node->background_psql('store');
 
