@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "commands/dbcommands.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -66,6 +67,8 @@ tl_forwarding_problem(PG_FUNCTION_ARGS)
 		problem = "tokenledger is not in shared_preload_libraries";
 	else if (!database_is_configured())
 		problem = "this database is not in tokenledger.databases";
+	else if (RecoveryInProgress())
+		problem = "this server is a standby: it forwards once it is promoted";
 	else if (tl_shared->launcher_pid == 0)
 		problem = "the launcher is not running";
 	else if (my_database_is_held())
