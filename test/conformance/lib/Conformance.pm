@@ -74,6 +74,7 @@ sub conformance_run
 		\&conformance_random));
 	_crash_wave($node, $store, 'crash', _per_variant($store,
 		scalar(@{ $store->{variants} }), \&conformance_crash));
+	_refuse_watermark($node, $store) if !$store->{watermark};
 	_stop_while_waiting($node, $store);
 	_judge_log($node);
 	return;
@@ -160,6 +161,7 @@ sub _finish
 	_keep_traffic($node, $database);
 	wait_until($node, $database, $LAGGING, '',
 		"$database: everything has arrived");
+	_hook($node, 'after', @targets);
 	_judge_wave($node, $store, $database, @targets);
 	identity_ok($node, $database, "$database: the identity holds");
 	_configure($node, $database);
@@ -395,6 +397,37 @@ sub _show
 	{
 		$line =~ s/([0-9a-f]{8})-[-0-9a-f]{27}/$1/g;
 		diag(substr $line, 0, 400);
+	}
+	return;
+}
+
+# A store without a place for a watermark says so, and sends nothing.
+sub _refuse_watermark
+{
+	my ($node, $store) = @_;
+	my $target = {
+		variant => $store->{variants}[0],
+		scenario => {
+			name => 'no_watermark',
+			plan => [],
+			options => { watermark => 'on' }
+		}
+	};
+
+  SKIP:
+	{
+		skip 'nobody has said how to read the watermark', 1
+		  if !exists $store->{watermark};
+		_set_up($node, $store, 'conformance', $target);
+		_configure($node, 'conformance', $target);
+		wait_until(
+			$node,
+			'conformance',
+			'SELECT state, last_error FROM token_ledger.status'
+			  . " WHERE target = '$target->{name}'",
+			qr/^invalid\|backend "\S+" has no place for a watermark/,
+			'watermark=on is refused, as the backend has none');
+		_configure($node, 'conformance');
 	}
 	return;
 }

@@ -8,9 +8,9 @@ ConformanceScenarios - what may happen to a backend
 =head1 DESCRIPTION
 
 A scenario is a hash: name; plan, the lines of test/modules/faulty/plan.c;
-poison, numbers of events that the store refuses; options of the URL; before
-and during, called with (node, database, target) before and after the events
-are inserted; expect, called with (target, journal): returns what was not as
+poison, numbers of events that the store refuses; options of the URL; before,
+during and after, called with (node, database, target) before and after the events
+are inserted, and when all have arrived; expect, called with (target, journal): returns what was not as
 expected; random, if not each fault of the plan need happen.
 
 =cut
@@ -50,6 +50,8 @@ sub conformance_scenarios
 	  if $store->{resolve} && $variant->{guarantee} eq 'per_attempt';
 	push @scenarios, _remote() if $store->{inspect};
 	push @scenarios, _versions($store) if $store->{versions};
+	push @scenarios, _watermark($store)
+	  if $store->{watermark} && $variant == $store->{variants}[0];
 	return @scenarios;
 }
 
@@ -272,6 +274,76 @@ sub _change_version
 
 	is($code, 0, "$database/$name: $kind to $version") || diag($err);
 	return;
+}
+
+# The store is told up to when its events are complete, whatever became of the
+# first attempts; an idle lane makes one every ten seconds.
+sub _watermark
+{
+	my ($store) = @_;
+
+	return {
+		name => 'watermark',
+		plan => [
+			'send 2 unknown_after',
+			'watermark 1 exit_after',
+			'watermark 2 retry',
+			'watermark 3 exit'
+		],
+		options => { watermark => 'on' },
+		after => sub { _wait_for_watermark($store, @_) },
+		expect => \&_expect_watermark
+	};
+}
+
+# Later than everything that was committed; and what the lane has told.  NB: the
+# first one makes its place.
+sub _wait_for_watermark
+{
+	my ($store, $node, $database, $target) = @_;
+	my $name = "$database/$target->{name}";
+	my $committed = $node->safe_psql($database,
+		'SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint');
+	my @there;
+
+	ok(conformance_wait(sub {
+				@there = eval {
+					$store->{watermark}->($node, @$target{qw(place table)});
+				};
+				@there == 1
+				  && $there[0] > $committed
+				  && _watermark_taken($target);
+			}),
+		"$name: the store is told that its events are complete")
+	  || diag("committed $committed, there: @there");
+	ok((grep { ($_->{until} // '') eq ($there[0] // '-') }
+			  journal_read($target->{journal})),
+		"$name: and has what it was told")
+	  || diag("there: @there");
+	return;
+}
+
+# Thus after all that was to go wrong.
+sub _watermark_taken
+{
+	my ($target) = @_;
+
+	return scalar grep { ($_->{outcome} // '') eq 'ok' }
+	  grep { $_->{callback} eq 'watermark' } journal_read($target->{journal});
+}
+
+# Never back, over all owners of the lane.
+sub _expect_watermark
+{
+	my ($target, @journal) = @_;
+	my $last = 0;
+
+	foreach my $until (map { $_->{until} // () } @journal)
+	{
+		return "after $last it was told $until" if $until < $last;
+		$last = $until;
+	}
+	return '';
 }
 
 # Expectations about the order of calls.

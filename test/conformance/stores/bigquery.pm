@@ -19,6 +19,7 @@ return {
 	own_state => 1,
 	waits => 2,
 	seeds => 4,
+	watermark => undef,
 	variants => [
 		map +{
 			name => $_,

@@ -31,6 +31,14 @@ return {
 			table => $name,
 			ttl => 0);
 	},
+	watermark => sub {
+		my ($node, $place) = @_;
+		my ($table) = $place =~ /table=([a-z0-9_]+)/;
+
+		return split /\n/,
+		  $peer->query('SELECT toUnixTimestamp64Micro(max(complete_until))'
+			  . " FROM conformance.${table}_watermark GROUP BY ledger_id");
+	},
 	ids => sub {
 		my ($node, $place) = @_;
 		my ($table) = $place =~ /table=([a-z0-9_]+)/;

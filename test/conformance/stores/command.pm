@@ -47,6 +47,13 @@ return {
 
 		return $given{url} =~ s/\{name\}/$name/gr;
 	},
+	defined $given{watermark}
+	? (watermark => sub {
+			my ($node, $place, $name) = @_;
+
+			return split /\n/, shell($given{watermark}, $name);
+		})
+	: (),
 	ids => defined $given{ids}
 	? sub {
 		my ($node, $place, $name) = @_;

@@ -15,6 +15,7 @@ return {
 	inspect => 1,
 	waits => 1,
 	seeds => 6,
+	watermark => undef,
 	variants => [ { name => 'plain', guarantee => 'per_attempt' } ],
 	prepare => sub { $broker = KafkaPeer->new },
 	place => sub {

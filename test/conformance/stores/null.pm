@@ -10,6 +10,7 @@ return {
 	inspect => 0,
 	waits => 0,
 	seeds => 8,
+	watermark => undef,
 	variants => [ { name => 'null', guarantee => 'per_event' } ],
 	place => sub {
 		my ($node, $variant, $name) = @_;

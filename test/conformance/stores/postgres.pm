@@ -62,6 +62,15 @@ EOC
 		$url =~ s/^postgresql/postgres/;
 		return $url;
 	},
+	watermark => sub {
+		my ($node, $place) = @_;
+		my ($table) = $place =~ /table=([a-z0-9_.]+)/;
+
+		return split /\n/, $node->safe_psql('store', <<EOC);
+SELECT (extract(epoch FROM complete_until) * 1000000)::bigint
+FROM ${table}_watermark
+EOC
+	},
 	ids => sub {
 		my ($node, $place) = @_;
 		my ($table) = $place =~ /table=([a-z0-9_.]+)/;

@@ -7,9 +7,23 @@
 use strict;
 use warnings FATAL => 'all';
 
+use Time::Local qw(timegm);
+
 use SnowflakePeer;
 
 my $peer;
+
+# Microseconds since 1970.
+sub microseconds
+{
+	my ($text) = @_;
+	my ($year, $month, $day, $hour, $minute, $second, $rest) = $text =~
+	  /^(\d+)-(\d+)-(\d+) (\d+):(\d+):(\d+)(?:\.(\d+))?/
+	  or die "no timestamp: $text";
+
+	return timegm($second, $minute, $hour, $day, $month - 1, $year) * 1_000_000
+	  + substr(($rest // '') . '000000', 0, 6);
+}
 
 return {
 	name => 'snowflake',
@@ -42,6 +56,12 @@ return {
 		my ($node, $variant, $name) = @_;
 
 		return $peer->url(table => $name);
+	},
+	watermark => sub {
+		my ($node, $place, $name) = @_;
+
+		return map { microseconds($_->{complete_until}) }
+		  $peer->rows("${name}_watermark");
 	},
 	ids => sub {
 		my ($node, $place) = @_;

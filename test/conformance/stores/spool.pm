@@ -12,6 +12,7 @@ return {
 	inspect => 0,
 	waits => 0,
 	seeds => 8,
+	watermark => undef,
 	variants => [ { name => 'file', guarantee => 'per_attempt' } ],
 	place => sub {
 		my ($node, $variant, $name) = @_;

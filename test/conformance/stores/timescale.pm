@@ -62,6 +62,14 @@ EOC
 		make_hypertable($table) if $variant->{name} eq 'nokey';
 		return $server->url(table => $table);
 	},
+	watermark => sub {
+		my ($node, $place, $name) = @_;
+
+		return split /\n/,
+		  $server->safe_psql(undef,
+			'SELECT (extract(epoch FROM complete_until) * 1000000)::bigint'
+			  . ' FROM ' . $server->table("${name}_watermark"));
+	},
 	ids => sub {
 		my ($node, $place, $name) = @_;
 

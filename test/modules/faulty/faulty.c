@@ -101,6 +101,8 @@ static TlOutcome faulty_inspect(TlSession *session, TlRemote *remote,
 								TlVerdict *verdict);
 static TlOutcome faulty_migrate(TlSession *session, const TlMigration *step,
 								bool up, TlVerdict *verdict);
+static TlOutcome faulty_watermark(TlSession *session, int64 until,
+								  TlVerdict *verdict);
 
 static const TlOption *
 merged_options(const TlOption *options)
@@ -134,6 +136,7 @@ wrap(Inner *inner, const char *name)
 	faulty->resolve = faulty->resolve ? faulty_resolve : NULL;
 	faulty->inspect = faulty->inspect ? faulty_inspect : NULL;
 	faulty->migrate = faulty->migrate ? faulty_migrate : NULL;
+	faulty->watermark = faulty->watermark ? faulty_watermark : NULL;
 }
 
 static void
@@ -862,6 +865,24 @@ faulty_migrate(TlSession *session, const TlMigration *step, bool up,
 	fault = find_fault(&call);
 	if (fault == NULL || strstr(call.plan->fault.name, "_after") != NULL)
 		outcome = f->inner->table->migrate(session, step, up, verdict);
+	if (fault != NULL)
+		outcome = fault(&call);
+	return end_call(&call, outcome);
+}
+
+static TlOutcome
+faulty_watermark(TlSession *session, int64 until, TlVerdict *verdict)
+{
+	Faulty	   *f = find_session(session);
+	Call		call;
+	FaultCB		fault;
+	TlOutcome	outcome = TL_OK;
+
+	begin_call(&call, f, "watermark", NULL, verdict);
+	journal_note(f, "until=" INT64_FORMAT, until);
+	fault = find_fault(&call);
+	if (fault == NULL || strstr(call.plan->fault.name, "_after") != NULL)
+		outcome = f->inner->table->watermark(session, until, verdict);
 	if (fault != NULL)
 		outcome = fault(&call);
 	return end_call(&call, outcome);
