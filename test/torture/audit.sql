@@ -2,9 +2,14 @@
 -- event, or hour, and target.  Run in the ledger's database when nothing is
 -- inserted any more.  audit.arrived has been filled with copies of the stores'
 -- rows; torture.deleted and torture.edited say what a superuser did to the
--- ledger, where the stores keep what they have got, and torture.lost what was
+-- ledger, where the stores keep what they have got, torture.gone what was deleted
+-- from it, by him and by retention, and torture.lost what was
 -- committed on a primary and had not reached the standby that was promoted.  Of
 -- these the application may have inserted some again, with other values.
+
+CREATE VIEW audit.retired AS
+SELECT * FROM torture.gone
+WHERE event_id NOT IN (SELECT event_id FROM torture.deleted);
 
 CREATE VIEW audit.finding AS
 -- Committed, not given up, and not in the store.
@@ -18,6 +23,18 @@ WHERE NOT EXISTS (
 		WHERE d.target_id = t.id AND d.event_id = e.event_id)
 
 UNION ALL
+-- Retention asks whether every target has it.
+SELECT t.name, 'lost', g.event_id || ' (deleted by retention)'
+FROM audit.retired g CROSS JOIN token_ledger.target t
+WHERE NOT EXISTS (
+		SELECT FROM audit.arrived a
+		WHERE a.target = t.name AND a.event_id = g.event_id)
+	AND NOT EXISTS (
+		SELECT FROM token_ledger.dead_letter d
+		WHERE d.target_id = t.id AND d.event_id = g.event_id
+			AND d.state = 'discarded')
+
+UNION ALL
 SELECT a.target, 'doubled', a.event_id::text
 FROM audit.arrived a
 GROUP BY a.target, a.event_id
@@ -29,7 +46,7 @@ FROM audit.arrived a
 WHERE NOT EXISTS (
 		SELECT FROM token_ledger.token_ledger_events e
 		WHERE e.event_id = a.event_id)
-	AND a.event_id NOT IN (SELECT event_id FROM torture.deleted)
+	AND a.event_id NOT IN (SELECT event_id FROM torture.gone)
 	AND a.event_id NOT IN (SELECT event_id FROM torture.lost)
 
 UNION ALL
@@ -77,6 +94,14 @@ FROM (
 		AND e.event_id NOT IN (SELECT event_id FROM torture.lost)
 	GROUP BY 1, 2
 	UNION ALL
+	SELECT t.name, date_trunc('hour', g."timestamp", 'UTC'), count(*),
+		sum(g.total_tokens), sum(g.cost_usd), 1
+	FROM audit.retired g CROSS JOIN token_ledger.target t
+	WHERE NOT EXISTS (
+		SELECT FROM token_ledger.dead_letter d
+		WHERE d.target_id = t.id AND d.event_id = g.event_id)
+	GROUP BY 1, 2
+	UNION ALL
 	SELECT a.target, date_trunc('hour', a."timestamp", 'UTC'), -count(*),
 		-sum(a.total_tokens), -sum(a.cost_usd), -1
 	FROM audit.arrived a
@@ -84,6 +109,18 @@ FROM (
 		AND a.event_id NOT IN (SELECT event_id FROM torture.lost)
 	GROUP BY 1, 2) sums
 GROUP BY target, hour
+HAVING sum(events) <> 0 OR sum(tokens) <> 0 OR sum(cost) <> 0
+
+UNION ALL
+-- What has gone is counted.
+SELECT 'all', 'token_ledger.retired differs', hour::text
+FROM (
+	SELECT hour, events, tokens, cost FROM token_ledger.retired
+	UNION ALL
+	SELECT date_trunc('hour', "timestamp", 'UTC'), -count(*),
+		-sum(total_tokens), -coalesce(sum(cost_usd), 0)
+	FROM torture.gone GROUP BY 1) sums
+GROUP BY hour
 HAVING sum(events) <> 0 OR sum(tokens) <> 0 OR sum(cost) <> 0
 
 UNION ALL

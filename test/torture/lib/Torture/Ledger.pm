@@ -128,6 +128,17 @@ CREATE SCHEMA torture;
 CREATE TABLE torture.deleted (event_id uuid);
 CREATE TABLE torture.edited (event_id uuid);
 CREATE TABLE torture.lost (event_id uuid, synchronous boolean);
+CREATE TABLE torture.gone (event_id uuid, "timestamp" timestamptz,
+	total_tokens bigint, cost_usd numeric);
+CREATE FUNCTION torture.note_gone() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO torture.gone
+	SELECT event_id, "timestamp", total_tokens, cost_usd FROM old_rows;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER note_gone AFTER DELETE ON token_ledger.token_ledger_events
+	REFERENCING OLD TABLE AS old_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION torture.note_gone();
 EOQ
 	$_->prepare($self) foreach $self->stores;
 	return;

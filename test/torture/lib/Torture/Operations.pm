@@ -5,6 +5,8 @@ package Torture::Operations;
 use strict;
 use warnings FATAL => 'all';
 
+use Torture::Writer;
+
 # Weight, name, and what is done: a function of the ledger's server and the name
 # of a target that returns whether it was.
 my @operations = (
@@ -12,7 +14,8 @@ my @operations = (
 	[ 3, 'resume', sub { _call('resume', @_) } ],
 	[ 1, 'flush', sub { _call('flush', @_, "interval '100 ms'") } ],
 	[ 2, 'requeue', \&_requeue ],
-	[ 1, 'replay', sub { _call('replay', @_, _range()) } ]);
+	[ 1, 'replay', sub { _call('replay', @_, _range()) } ],
+	[ 2, 'retention', \&_retain ]);
 
 # As Torture::Faults lists what it draws from: none of them kills.
 sub of
@@ -61,9 +64,28 @@ EOC
 # Of the timestamps that Torture::Writer draws from, a hundredth.
 sub _range
 {
-	my $from = int rand 10_000_000;
+	my $from = int rand $Torture::Writer::SECONDS;
 
-	return map { "'2026-01-01Z'::timestamptz + '$_ s'" } $from, $from + 100_000;
+	return map { "'$Torture::Writer::FIRST_DAY'::timestamptz + '$_ s'" } $from,
+	  $from + 100_000;
+}
+
+# Of all targets at once: what is older than some day of those that
+# Torture::Writer draws from, or nothing.  A change has the whole ledger looked
+# through.
+sub _retain
+{
+	my ($server) = @_;
+	my $second = int rand $Torture::Writer::SECONDS;
+	my $days = rand() < 0.2 ? 0 : $server->query('app', <<EOC) // return 0;
+SELECT greatest(0, extract(day FROM now()
+	- '$Torture::Writer::FIRST_DAY'::timestamptz - interval '$second s'))::int
+EOC
+
+	return 0
+	  unless defined $server->query('app',
+		"ALTER SYSTEM SET tokenledger.retention = $days");
+	return defined $server->query('app', 'SELECT pg_reload_conf()');
 }
 
 # The server may be down: then it was not done.

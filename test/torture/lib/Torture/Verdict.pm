@@ -21,6 +21,7 @@ sub new
 		wrong => [ $faults->wrong ],
 		count => {},
 		events => 0,
+		retired => 0,
 		seconds => 0
 	}, $class;
 }
@@ -32,17 +33,21 @@ sub reach
 
 	if ($self->_await_empty_queue($seconds))
 	{
-		$self->{events} =
-		  $self->_query("SELECT count(*) FROM $Torture::Writer::EVENTS") // 0;
 		$self->_audit;
+		$self->{retired} = $self->_must('SELECT count(*) FROM audit.retired');
+		$self->{events} =
+		  $self->_must("SELECT count(*) FROM $Torture::Writer::EVENTS") +
+		  $self->{retired};
 	}
 	$self->_check_log($_) foreach $self->{ledger}->servers;
 	print "WRONG: $_\n" foreach @{ $self->{wrong} };
 	return !@{ $self->{wrong} };
 }
 
-# For the report.
+# For the report: what was committed, and what retention has deleted of it.
 sub events { my ($self) = @_; return $self->{events} }
+
+sub retired { my ($self) = @_; return $self->{retired} }
 
 sub seconds { my ($self) = @_; return $self->{seconds} }
 

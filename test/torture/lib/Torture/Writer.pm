@@ -1,7 +1,7 @@
 # Processes that insert events in every way that leaves another trace in the
 # queue: single and many rows, COPY, savepoints, transactions that abort, that
 # commit late, that are prepared and finished by somebody else, events that are
-# there already, events that a store refuses, and retention and edits by a
+# there already, events that a store refuses, and deletions and edits by a
 # superuser, which are written down.  Each feeds scripts to psql; what was
 # committed is told by the ledger alone.
 package Torture::Writer;
@@ -14,6 +14,10 @@ use Time::HiRes qw(time usleep);	# sleep-ok: for the pause between scripts
 our $EVENTS = 'token_ledger.token_ledger_events';
 our $COLUMNS = 'event_id, "timestamp", provider, model, total_tokens,'
   . ' cost_usd, request_preview';
+
+# Of the timestamps that events are given.
+our $FIRST_DAY = '2026-01-01Z';
+our $SECONDS = 10_000_000;
 
 # The model of events that targets called "picky" refuse.
 our $REFUSED = 'refused';
@@ -147,16 +151,19 @@ sub _common_uuid
 }
 
 # Values of a row, as SQL literals.  NB: an event keeps its time when it is
-# inserted again, by which a store without an index finds it.
+# inserted again, by which a store without an index finds it; and that is one
+# which no retention reaches, as it would be another event afterwards.
 sub _row
 {
 	my ($id) = @_;
 	my $tokens = int rand 10_000;
-	my $second =
-	  $id =~ /^00000000-0000-4000-a000-(.*)/ ? hex($1) * 3000 : rand 10_000_000;
+	my ($from, $second) =
+	  $id =~ /^00000000-0000-4000-a000-(.*)/
+	  ? ('2100-01-01Z', hex($1) * 3000)
+	  : ($FIRST_DAY, rand $SECONDS);
 
 	return join ', ', "'$id'",
-	  sprintf("'2026-01-01Z'::timestamptz + '%d s'", $second),
+	  sprintf("'$from'::timestamptz + '%d s'", $second),
 	  "'provider'", sprintf("'model-%d'", rand 5), $tokens,
 	  sprintf('%.8f', $tokens / 3e6), "'" . 'x' x int(rand 60) . "'";
 }
@@ -268,7 +275,7 @@ sub _refused
 	  "COMMIT;\n";
 }
 
-# Retention does not ask whether an event was sent; of the ids in common an
+# Nobody asks whether such an event was sent; of the ids in common an
 # event that was deleted would be another one when it comes again.
 sub _delete
 {
