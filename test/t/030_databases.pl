@@ -127,6 +127,20 @@ identity_ok($node, $_) foreach qw(renamed copy);
 set_databases('renamed');
 prompt_ok('postgres', 'DROP DATABASE copy', 'the copy can be dropped');
 
+# ALTER DATABASE ... SET TABLESPACE, there and back.
+my $place = PostgreSQL::Test::Utils::tempdir;
+
+$node->safe_psql('postgres', "CREATE TABLESPACE elsewhere LOCATION '$place'");
+foreach my $tablespace (qw(elsewhere pg_default))
+{
+	prompt_ok('postgres', "ALTER DATABASE renamed SET TABLESPACE $tablespace",
+		"ALTER DATABASE SET TABLESPACE $tablespace with lanes");
+	insert_events($node, 'renamed', 50,
+		first => $tablespace eq 'elsewhere' ? 1301 : 1351);
+	forwarded_ok($node, 'renamed', 'mirror', $node, 'store',
+		table => 'mirror', name => "in $tablespace it goes on where it was");
+}
+
 # DROP EXTENSION, first as if not.
 my $session = $node->background_psql('renamed');
 $session->query_safe('BEGIN; DROP EXTENSION tokenledger;');
