@@ -164,11 +164,15 @@ claim(Lane *lane)
 	return true;
 }
 
-/* Something to be sent that need not be claimed any more. */
+/*
+ * Something to be sent that need not be claimed any more.  NB: also a part of
+ * held events alone, before a claim makes it another part.
+ */
 static bool
 holds_work(const Lane *lane)
 {
-	return lane->queue.row.range.claimed || lane->queue.row.requeued;
+	return lane->queue.row.range.claimed || lane->queue.row.requeued ||
+		lane->queue.row.part.durable;
 }
 
 /* Is there something, and is it time? */

@@ -7,7 +7,8 @@
  * the range behind what is done.  Before it is sent, its last position,
  * checksum and token are durable in the lane's row.  After a restart the part
  * that the row names is read again; if it is not the same, as events have
- * vanished or limits have changed, its token is not used for it.
+ * vanished or limits have changed, its token is not used for it, but kept until
+ * the store has been asked: some of them may be under way under it.
  *
  *-------------------------------------------------------------------------
  */
@@ -49,6 +50,7 @@ lane_build_part(Lane *lane)
 	};
 	bool		pass_over = lane->pass_over_held && !again &&
 		queue->row.range.claimed;
+	bool		superseded = false;
 	int32		taken;
 	bool		cut;
 
@@ -80,6 +82,8 @@ lane_build_part(Lane *lane)
 		if (!queue_distrust_range(queue))
 			return false;
 		part.history = TL_OVERLAP;
+		part.token = queue->row.part.token;
+		superseded = true;
 		again = false;
 	}
 	lane->attempt_base = part.history;
@@ -89,6 +93,7 @@ lane_build_part(Lane *lane)
 	lane->recovered = again;
 	if (!make_part_durable(lane, &part))
 		return false;
+	lane->recovered |= superseded;
 	lane->part = part_create(lane->whole.nrows);
 	part_expect(lane->part, held_rows(lane, taken),
 				lane->held_heard || requeue_heard(lane));

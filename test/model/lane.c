@@ -34,7 +34,8 @@ lane_restart_range(void)
 	if (!rule(RULE_FORGOTTEN_STATE))
 		lane->new_state = state;
 	lane->recovered = row.part.durable;
-	lane->phase = row.range.claimed ? LANE_CLAIMED : LANE_IDLE;
+	lane->phase = row.range.claimed || row.part.durable ?
+		LANE_CLAIMED : LANE_IDLE;
 }
 
 /* IDLE → CLAIMED; false: nothing to do */
@@ -139,6 +140,7 @@ build_part(void)
 	uint8		taken = queue_read(number, !pass_over, upto, limit, events,
 								   &n);
 	bool		cut = n >= limit;
+	bool		superseded = false;
 	QueuePart	part = cut_part(events, n, taken, upto, cut);
 
 	part.history = history_before(!pass_over);
@@ -161,6 +163,9 @@ build_part(void)
 			return;
 		}
 		part.history = TL_OVERLAP;
+		superseded = rule(RULE_LAST_TOKEN);
+		if (superseded)
+			part.token = lane->row.part.token;
 		again = false;
 	}
 	lane->attempt_base = part.history;
@@ -168,6 +173,7 @@ build_part(void)
 		lane->attempt_base = lane->row.part.history;
 	lane->recovered = again;
 	make_part_durable(&part, fates_all(&lane->part));
+	lane->recovered |= superseded;
 	lane->has_part = true;
 }
 
@@ -192,6 +198,23 @@ first_token(void)
 	if (lane->recovered && lane->attempt_base == TL_FRESH)
 		lane->history = TL_SAME_AGAIN;
 	lane->attempt_base = lane->row.range.history;
+}
+
+/* The lane of before may have sent some of these events. */
+static bool
+may_be_under_way(void)
+{
+	return lane->recovered && lane->attempt_base == TL_OVERLAP &&
+		config->store->resolve &&
+		config->store->guarantee != TL_PER_EVENT && rule(RULE_LAST_TOKEN);
+}
+
+static void
+last_token(void)
+{
+	lane->token = lane->row.part.token;
+	lane->history = TL_OVERLAP;
+	lane->ask_only = true;
 }
 
 /* Other events: another token, durable before its first attempt. */
@@ -225,6 +248,8 @@ next_attempt(void)
 	lane->has_attempt = true;
 	if (has_token())
 		first_token();
+	else if (may_be_under_way())
+		last_token();
 	else
 		another_token();
 	lane->batches = true;
@@ -239,6 +264,8 @@ must_resolve(void)
 
 	if (!lane->has_attempt || !store->resolve)
 		return false;
+	if (lane->ask_only)
+		return true;
 	if (lane->history == TL_FRESH || store->guarantee == TL_PER_EVENT)
 		return false;
 	if (store->guarantee == TL_PER_ATTEMPT || lane->history == TL_OVERLAP)
@@ -288,7 +315,7 @@ static void
 drop_attempt(void)
 {
 	lane->has_attempt = false;
-	lane->token = lane->history = lane->old = 0;
+	lane->token = lane->history = lane->old = lane->ask_only = 0;
 }
 
 static void
@@ -339,7 +366,8 @@ resolve_attempt(void)
 
 	acted = true;
 	say("lane %u asks for %s: ", number, set_text(b.events));
-	store_resolve(&b, &lane->part);
+	if (!store_resolve(&b, &lane->part))
+		return;
 	say("%s are there", set_text(fates_events(&lane->part,
 											 lane->part.landed_marks)));
 	fates_apply_resolved(&lane->part, lane->history != TL_OVERLAP);

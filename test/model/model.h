@@ -53,6 +53,8 @@ typedef enum Rule
 	RULE_NO_RECUT,
 	RULE_FENCE,
 	RULE_FENCE_ALL,
+	RULE_USED_UP,
+	RULE_LAST_TOKEN,
 	RULE_DURABLE_CLAIM,
 	RULE_SNAPSHOT,
 	RULE_TIMELINE,
@@ -78,6 +80,7 @@ typedef struct StoreClass
 	bool		tears;			/* may log the token without the rows */
 	bool		halves;			/* may take a batch in part */
 	bool		streams;		/* takes appends to a stream, by offset */
+	bool		unseen;			/* a fence does not find what is on its way */
 } StoreClass;
 
 typedef struct Config
@@ -196,6 +199,7 @@ typedef struct Lane
 	Token		token;
 	uint8		history;
 	uint8		old;
+	uint8		ask_only;
 } Lane;
 
 /* A request that nobody waits for any more and that may still arrive. */
@@ -307,7 +311,7 @@ extern EventSet queue_owned(void);
 /* store.c */
 extern bool store_prepare_stream(uint8 number);
 extern uint8 store_send(const Batch *batch, Fates *part);
-extern void store_resolve(const Batch *batch, Fates *part);
+extern bool store_resolve(const Batch *batch, Fates *part);
 extern void store_land(const Zombie *zombie);
 extern void store_forget_tokens(void);
 extern bool store_has_convicted(uint8 event);

@@ -126,6 +126,16 @@ store_land(const Zombie *zombie)
 	take(zombie, 0);
 }
 
+static void
+add_zombie(const Zombie *request)
+{
+	int			i = 0;
+
+	while (world.store.zombies[i].events != 0)
+		i++;
+	world.store.zombies[i] = *request;
+}
+
 static BackendState
 core_state(uint8 number, bool *suspect)
 {
@@ -190,7 +200,7 @@ fence(const Batch *batch)
 	BackendState state = core_state(batch->lane, &suspect);
 	bool		all = batch->history == TL_OVERLAP && rule(RULE_FENCE_ALL);
 
-	if (!rule(RULE_FENCE))
+	if (!rule(RULE_FENCE) || config->store->unseen)
 		return;
 	if (config->store->streams && state.stream != 0)
 		world.store.streams[state.stream].finalized = true;
@@ -204,10 +214,43 @@ fence(const Batch *batch)
 }
 
 /*
- * TlBackend.resolve.  A backend with streams asks the stream of a batch that
- * may be there as a whole; else the table.
+ * What is absent is sent once more under its token, so that what comes late
+ * under it finds that it is known.  false: this request may come late itself.
  */
-void
+static bool
+use_up(const Batch *batch)
+{
+	Zombie		request = {batch->events & ~present(), batch->lane,
+	batch->token, 0, 0};
+	unsigned	mishap = request.events && world.faults > 0 ? choose(3) : 0;
+
+	if (request.events == 0)
+		return true;
+	if (mishap > 0)
+		spend_fault();
+	switch (mishap)
+	{
+		case 0:
+			say("(%s once more under token %u) ",
+				set_text(request.events), batch->token);
+			take(&request, 0);
+			return true;
+		case 1:
+			say("(its token is used up, and the rows are lost) ");
+			log_token(batch->token, 0);
+			return true;
+		default:
+			say("no answer, what should use its token up is on its way");
+			add_zombie(&request);
+			return false;
+	}
+}
+
+/*
+ * TlBackend.resolve.  A backend with streams asks the stream of a batch that
+ * may be there as a whole; else the table.  false: it could not be done.
+ */
+bool
 store_resolve(const Batch *batch, Fates *part)
 {
 	bool		suspect;
@@ -216,12 +259,15 @@ store_resolve(const Batch *batch, Fates *part)
 	BackendState none = {true, 0, 0};
 
 	fence(batch);
+	if (config->store->unseen && rule(RULE_USED_UP) && !use_up(batch))
+		return false;
 	if (config->store->streams)
 		world.lanes[batch->lane].new_state = none;
 	if (!config->store->streams || batch->history == TL_OVERLAP)
 		fates_mark(part, present(), ROW_LANDED);
 	else if (state.stream != 0 && stream->rows > state.offset)
 		fates_mark(part, batch->events, ROW_LANDED);
+	return true;
 }
 
 /* The request is executed, and the answer arrives. */
@@ -260,7 +306,7 @@ make_sure(const Batch *batch, Fates *part)
 {
 	if (batch->history == TL_FRESH || !rule(RULE_TRUE_RETRY))
 		return true;
-	if (!config->store->resolve)
+	if (!config->store->resolve || config->store->unseen)
 		return false;
 	fence(batch);
 	fates_mark(part, present(), ROW_LANDED);
@@ -297,11 +343,9 @@ one_of(EventSet events)
 static void
 become_zombie(const Batch *batch)
 {
-	int			i = 0;
+	Zombie		request = request_for(batch);
 
-	while (world.store.zombies[i].events != 0)
-		i++;
-	world.store.zombies[i] = request_for(batch);
+	add_zombie(&request);
 }
 
 static void

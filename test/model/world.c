@@ -286,6 +286,10 @@ fail_over(void)
 	memset(&world.standby, 0, sizeof(Database));
 	memset(world.lanes, 0, sizeof(world.lanes));
 	world.cut = false;
+
+	/* Nobody remembers their tokens: not promised (doc/guarantees.md). */
+	if (config->store->unseen)
+		memset(world.store.zombies, 0, sizeof(world.store.zombies));
 	if (rule(RULE_DURABLE_CLAIM))
 		world.timeline++;
 	return true;
