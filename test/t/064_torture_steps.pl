@@ -7,16 +7,26 @@ use FindBin;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+use BigQueryPeer;
 use ClickHousePeer;
+use SnowflakePeer;
 
 my $seed = $ENV{TORTURE_SEED} // int rand 1_000_000;
 
 delete local $ENV{PG_CONFIG};
-steps('postgres');
-SKIP:
+my %hindrances = (
+	bigquery => bigquery_hindrance(),
+	clickhouse => clickhouse_hindrance(),
+	postgres => undef,
+	snowflake => snowflake_hindrance());
+
+foreach my $store (sort keys %hindrances)
 {
-	skip clickhouse_hindrance(), 2 if clickhouse_hindrance();
-	steps('clickhouse');
+  SKIP:
+	{
+		skip $hindrances{$store}, 2 if defined $hindrances{$store};
+		steps($store);
+	}
 }
 done_testing();
 

@@ -21,11 +21,11 @@ func (p *peer) admin(r *http.Request, body []byte) answer {
 	case "GET /_faults":
 		return answer{http.StatusOK, p.faults.list()}
 	case "POST /_poison":
-		var ids []string
-		if err := json.Unmarshal(body, &ids); err != nil {
+		var values []string
+		if err := json.Unmarshal(body, &values); err != nil {
 			return fail(http.StatusBadRequest, "invalid", "%v", err)
 		}
-		p.faults.setPoison(ids)
+		p.faults.setPoison(r.URL.Query().Get("table"), values)
 		return ok
 	case "GET /_journal":
 		p.journal.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -39,7 +40,7 @@ type faults struct {
 	mu     sync.Mutex
 	last   int
 	plan   []*fault
-	poison map[string]bool
+	poison map[string]map[string]bool // by table; "": of any
 }
 
 // An error that belongs into the answer of an append.
@@ -53,7 +54,7 @@ type httpError struct {
 
 func (e *httpError) Error() string { return e.reason }
 
-func newFaults() *faults { return &faults{poison: map[string]bool{}} }
+func newFaults() *faults { return &faults{poison: map[string]map[string]bool{}} }
 
 func (f *faults) add(one *fault) int {
 	f.mu.Lock()
@@ -77,7 +78,7 @@ func (f *faults) clear() {
 		close(one.release)
 	}
 	f.plan = nil
-	f.poison = map[string]bool{}
+	delete(f.poison, "")
 }
 
 func (f *faults) list() []fault {
@@ -90,17 +91,28 @@ func (f *faults) list() []fault {
 	return out
 }
 
-func (f *faults) isPoison(id string) bool {
+// A row is refused for its event_id or its model.
+func (f *faults) isPoison(t *table, values map[string]any) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.poison[id]
+	for _, name := range []string{"", t.name[strings.LastIndexByte(t.name, '/')+1:]} {
+		bad := f.poison[name]
+		if bad[text(values["event_id"])] || bad[text(values["model"])] {
+			return true
+		}
+	}
+	return false
 }
 
-func (f *faults) setPoison(ids []string) {
+// Besides those of the table that are refused already.
+func (f *faults) setPoison(table string, values []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, id := range ids {
-		f.poison[id] = true
+	if f.poison[table] == nil {
+		f.poison[table] = map[string]bool{}
+	}
+	for _, value := range values {
+		f.poison[table][value] = true
 	}
 }
 

@@ -33,6 +33,7 @@ type config struct {
 	tlsCert, tlsKey        string
 	serviceKey             string
 	requireToken           bool
+	ownLookUps             bool
 	tokenSeconds           int
 }
 
@@ -53,6 +54,8 @@ func main() {
 		"key file of the service account that may ask for tokens")
 	flag.BoolVar(&c.requireToken, "require-token", false,
 		"refuse requests without a token")
+	flag.BoolVar(&c.ownLookUps, "own-look-ups", false,
+		"answer look-ups by event id without the emulator")
 	flag.IntVar(&c.tokenSeconds, "token-seconds", 3600, "a token's life")
 	flag.Parse()
 	if err := serve(&c); err != nil {

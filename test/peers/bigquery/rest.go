@@ -335,7 +335,7 @@ func (p *peer) insertAll(key string, body []byte) answer {
 	for i, r := range in.Rows {
 		values, column, why := t.rowOfJSON(r.JSON)
 		if why == "" {
-			if why = t.checkRow(values, time.Now()); why == "" && p.faults.isPoison(text(values["event_id"])) {
+			if why = t.checkRow(values, time.Now()); why == "" && p.faults.isPoison(t, values) {
 				column, why = "metadata", "not to our taste"
 			}
 		}

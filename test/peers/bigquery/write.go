@@ -349,7 +349,7 @@ func (t *table) rowErrors(s *schema, rows [][]byte, f *faults) []*storagepb.RowE
 		why := ""
 		if err != nil {
 			why = err.Error()
-		} else if why = t.checkRow(values, now); why == "" && f.isPoison(text(values["event_id"])) {
+		} else if why = t.checkRow(values, now); why == "" && f.isPoison(t, values) {
 			why = "Field metadata: the value <" + text(values["metadata"]) + "> is not to our taste"
 		}
 		if why != "" {

@@ -212,11 +212,13 @@ class Handler(BaseHTTPRequestHandler):
         method = self.command
         if (method, path) == ('GET', '/v2/streaming/hostname'):
             self.server.access.check(self.headers)
-            return 'hostname', lambda: streaming.host + '\n'
+            return 'hostname', lambda: streaming.host_of(
+                self.headers) + '\n'
         if (method, path) == ('POST', '/oauth/token'):
             self.server.access.check(self.headers)
             form = dict(urllib.parse.parse_qsl(self.body.decode()))
-            return 'token', lambda: streaming.scoped_token(form)
+            return 'token', lambda: streaming.scoped_token(
+                form, streaming.host_of(self.headers))
         streaming.check(self.headers)
         for pattern, wanted, call, run in (
                 (CHANNEL, 'PUT', 'open',
@@ -265,7 +267,7 @@ class Handler(BaseHTTPRequestHandler):
         return json.loads(self.body)
 
     def set_poison(self):
-        self.server.poison = set(self.json())
+        self.server.poison[self.params.get('table')] = set(self.json())
 
     def revoke(self, token):
         """All tokens that were made until now, or one."""

@@ -40,11 +40,14 @@ class Server(ThreadingHTTPServer):
         self.engine = Engine(options)
         self.journal = Journal(options.data)
         self.faults = Faults()
-        self.poison = set()
+        self.poison = {}            # by table; None: of any
         self.statements = Statements(self)
         self.streaming = Streaming(self)
         super().__init__(('127.0.0.1', options.port), Handler)
-        self.streaming.host = f'127.0.0.1:{self.server_address[1]}'
+
+    def poison_of(self, table):
+        """Values that it does not take."""
+        return self.poison.get(None, set()) | self.poison.get(table, set())
 
     def finish_request(self, request, client_address):
         """In the connection's own thread: a handshake may take its time."""
@@ -99,6 +102,8 @@ def parse_options():
                         help='rows of one partition of a result')
     parser.add_argument('--commit-delay', type=int, default=200,
                         help='milliseconds from an append to its commit')
+    parser.add_argument('--ingest-name', help='name of the host that takes'
+                        ' rows; default: the one by which it is asked')
     parser.add_argument('--no-executor', action='store_true',
                         help='a MERGE, or an append, is checked, and not'
                         ' carried out: for measuring')

@@ -152,9 +152,9 @@ class Statements:
                            ' not match the desired statement count 1.')
         if sql.count('?') != len(statement.binds):
             raise SQLError('100132', '22000', 'Bind variables do not match.')
-        if sql.startswith('MERGE') and any(
-                id in statement.binds[0] for id in self.server.poison
-                if statement.binds):
+        if sql.startswith('MERGE') and statement.binds and any(
+                f'"{value}"' in statement.binds[0]
+                for value in self.server.poison_of(sql.split(' ')[2])):
             raise SQLError('100038', '22018', "Numeric value 'secret of the"
                            " event' is not recognized")
 

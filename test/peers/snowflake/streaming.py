@@ -58,7 +58,6 @@ class Streaming:
     def __init__(self, server):
         self.server = server
         self.engine = server.engine
-        self.host = None
         self.lock = threading.RLock()
         self.channels = {}
         self.revoked = 0
@@ -77,10 +76,15 @@ class Streaming:
 
     # Tokens.
 
-    def scoped_token(self, form):
-        if form.get('grant_type') != GRANT or form.get('scope') != self.host:
+    def host_of(self, headers):
+        """Who takes rows: whoever is asked, or what an option says."""
+        name, host = self.server.options.ingest_name, headers['Host']
+        return f'{name}:{host.split(":")[1]}' if name else host
+
+    def scoped_token(self, form, host):
+        if form.get('grant_type') != GRANT or form.get('scope') != host:
             raise Refused(400, '390142', 'grant_type or scope is wrong')
-        return jwt.encode({'scope': self.host, 'made': self.revoked,
+        return jwt.encode({'scope': host, 'made': self.revoked,
                            'exp': int(time.time()) + 3600}, SECRET,
                           algorithm='HS256')
 
@@ -91,6 +95,7 @@ class Streaming:
         except jwt.PyJWTError as error:
             raise Refused(401, '390303', f'Invalid token: {error}') from None
         if (scheme != 'Bearer' or claims['made'] != self.revoked
+                or claims['scope'] != headers.get('Host')
                 or headers.get('X-Snowflake-Authorization-Token-Type')
                 != 'OAUTH'):
             raise Refused(401, '390303', 'Invalid token')
@@ -231,7 +236,9 @@ class Streaming:
             except Refused:
                 channel.invalidate()
                 return
-            good = [line for line in lines if self.fits(line[0], columns)]
+            poison = self.server.poison_of(table)
+            good = [line for line in lines
+                    if fits(line[0], columns, poison)]
         channel.errors += len(lines) - len(good)
         channel.inserted += len(good)
         channel.committed = offset_token
@@ -244,28 +251,29 @@ class Streaming:
             duck.execute(*self.kept(channel))
             duck.execute('COMMIT')
 
-    def fits(self, line, columns):
-        """Would Snowflake take the row?"""
-        if not set(line) <= set(columns):
-            return False
-        if any(value in self.server.poison for value in line.values()
-               if isinstance(value, str)):
-            return False
-        for name, (kind, nullable) in columns.items():
-            value = line.get(name)
-            if value is None:
-                if not nullable:
-                    return False
-            elif kind.startswith('NUMBER') and not isinstance(
-                    value, (int, float)) and not re.fullmatch(
-                        r'-?\d+(\.\d+)?', value):
-                return False
-        return True
-
     def invalidate_all(self):
         with self.lock:
             for channel in self.channels.values():
                 channel.invalidate()
+
+
+def fits(line, columns, poison):
+    """Would Snowflake take the row?"""
+    if not set(line) <= set(columns):
+        return False
+    if any(value in poison for value in line.values()
+           if isinstance(value, str)):
+        return False
+    for name, (kind, nullable) in columns.items():
+        value = line.get(name)
+        if value is None:
+            if not nullable:
+                return False
+        elif kind.startswith('NUMBER') and not isinstance(
+                value, (int, float)) and not re.fullmatch(
+                    r'-?\d+(\.\d+)?', value):
+            return False
+    return True
 
 
 def insertion(table, columns):

@@ -79,7 +79,7 @@ sub bigquery_poison { return $POISON }
 
 A running peer of project "p" and dataset "d".  dir: of its data (default: a new
 one that ends with the object).  service_key: file; require_token,
-token_seconds; tls_cert, tls_key: files.  start => 0: not started yet.
+token_seconds; tls_cert, tls_key: files; own_look_ups: without the emulator.  start => 0: not started yet.
 
 =cut
 
@@ -140,6 +140,7 @@ sub _spawn
 		  if defined $self->{$name};
 	}
 	push @command, '--require-token' if $self->{require_token};
+	push @command, '--own-look-ups' if $self->{own_look_ups};
 	$pid = fork // die "could not fork: $!";
 	return $pid if $pid;
 	setpgrp;
@@ -242,10 +243,10 @@ answered, decoded; dies unless it was a success.
 
 The rows of an answer, each a list of values.
 
-=item rows($table), streams()
+=item rows($table), rows_text($table), streams()
 
-What can be seen in a table, as the double itself decoded it, by column; and
-its streams.
+What can be seen in a table, as the double itself decoded it, by column, also as
+JSON; and its streams.
 
 =cut
 
@@ -285,18 +286,25 @@ sub rows
 {
 	my ($self, $table) = @_;
 
-	return @{ $self->request('GET', '/_rows?table='
-			  . ($table // 'token_ledger_events')) };
+	return @{ JSON::PP::decode_json($self->rows_text($table)) };
+}
+
+sub rows_text
+{
+	my ($self, $table) = @_;
+
+	return $self->_content('GET', '/_rows?table='
+		  . ($table // 'token_ledger_events'));
 }
 
 sub streams { my ($self) = @_; return @{ $self->request('GET', '/_streams') } }
 
 =pod
 
-=item fault(%spec), clear_faults(), faults(), poison(@event_ids)
+=item fault(%spec), clear_faults(), faults(), poison(@event_ids), poison_table($table, @models)
 
 Plans a fault; forgets all; lists them with how often each was met; refuses
-rows of these events.
+rows of these events; rows of these models in a table, until the peer ends.
 
 =item journal(%filter)
 
@@ -329,6 +337,14 @@ sub poison
 	my ($self, @ids) = @_;
 
 	$self->request('POST', '/_poison', \@ids);
+	return;
+}
+
+sub poison_table
+{
+	my ($self, $table, @values) = @_;
+
+	$self->request('POST', "/_poison?table=$table", \@values);
 	return;
 }
 
@@ -390,7 +406,7 @@ sub _copy
 
 	create_store($node, 'bigquery_copy');
 	# One line of JSON, as COPY wants it: Perl would take long to read it.
-	my $rows = $peer->_content('GET', "/_rows?table=$table");
+	my $rows = $peer->rows_text($table);
 	$rows =~ s/\\/\\\\/g;
 	open my $out, '>:raw', $file or die "$file: $!";
 	print {$out} $rows;

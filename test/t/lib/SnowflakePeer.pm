@@ -278,9 +278,9 @@ answered, decoded; dies unless it was a success.
 
 The rows of an answer of the emulator, each a list of values, past all checks.
 
-=item rows($table), streams()
+=item rows($table), rows_text($table), streams()
 
-What is in a table, by column; its streams, with the table of each.
+What is in a table, by column, also as JSON; its streams, with the table of each.
 
 =cut
 
@@ -318,6 +318,13 @@ sub rows
 	return @{ $self->request('GET', '/_rows?table=' . _quoted($table)) };
 }
 
+sub rows_text
+{
+	my ($self, $table) = @_;
+
+	return $self->_content('GET', '/_rows?table=' . _quoted($table));
+}
+
 sub _quoted
 {
 	my ($table) = @_;
@@ -330,10 +337,10 @@ sub streams { my ($self) = @_; return %{ $self->request('GET', '/_streams') } }
 
 =pod
 
-=item fault(%spec), clear_faults(), faults(), poison(@event_ids)
+=item fault(%spec), clear_faults(), faults(), poison(@values), poison_table($table, @values)
 
 Plans a fault; forgets all; lists them with how often each was met; refuses
-statements with these events.
+statements with these values, such as event ids; only those of a table.
 
 =item journal(%filter)
 
@@ -367,6 +374,14 @@ sub poison
 	my ($self, @ids) = @_;
 
 	$self->request('POST', '/_poison', \@ids);
+	return;
+}
+
+sub poison_table
+{
+	my ($self, $table, @values) = @_;
+
+	$self->request('POST', '/_poison?table=' . _quoted($table), \@values);
 	return;
 }
 
@@ -428,7 +443,7 @@ sub _copy
 
 	create_store($node, 'snowflake_copy');
 	# One line of JSON, as COPY wants it: Perl would take long to read it.
-	my $rows = $peer->_content('GET', '/_rows?table=' . _quoted($table));
+	my $rows = $peer->rows_text($table);
 	$rows =~ s/\\/\\\\/g;
 	open my $out, '>:raw', $file or die "$file: $!";
 	print {$out} $rows;

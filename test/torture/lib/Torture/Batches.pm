@@ -19,7 +19,7 @@ sub new
 	$self->{names} = [ map { "w$_" } 1 .. $self->{targets} ];
 	$self->{server} =
 	  Torture::Server->new(name => 'ledger', dir => $self->{dir});
-	$self->{wires}{$_} = Torture::Wire->new($self->{stores}->upstream)
+	$self->{wires}{$_} = Torture::Wire->new($self->{stores}->upstream($_))
 	  foreach @{ $self->{names} };
 	return $self;
 }

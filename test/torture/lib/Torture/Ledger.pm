@@ -4,6 +4,10 @@
 #						with it, and "other", "bare" and "picky" in a second one
 #	--store clickhouse	"zstd", "lz4", "wide" and "picky" in ClickHouse's engine,
 #						and "other" in PostgreSQL beside it
+#	--store bigquery	"committed", "pending", "wide" and "picky" in its double,
+#						and "other"
+#	--store snowflake	"merge", "channel", "wide" and "picky" in its double, and
+#						"other"
 #
 # Torture/Targets says what they are.  The ledger's database and that of "bare"
 # are on a small disk, if there is one.
@@ -17,7 +21,11 @@ use File::Temp;
 use Torture::Server;
 use Torture::Targets::Postgres;
 
-my %kinds = (postgres => \&_in_postgres, clickhouse => \&_in_clickhouse);
+my %kinds = (
+	bigquery => sub { _beside($_[0], 'BigQuery') },
+	clickhouse => sub { _beside($_[0], 'ClickHouse') },
+	postgres => \&_in_postgres,
+	snowflake => sub { _beside($_[0], 'Snowflake') });
 
 sub kinds { return sort keys %kinds }
 
@@ -49,14 +57,14 @@ sub _in_postgres
 		$self->_second_server(qw(other bare picky)));
 }
 
-sub _in_clickhouse
+# Targets of another kind, and one in PostgreSQL.
+sub _beside
 {
-	my ($self) = @_;
+	my ($self, $kind) = @_;
+	my $class = "Torture::Targets::$kind";
 
-	require Torture::Targets::ClickHouse;
-	return (
-		Torture::Targets::ClickHouse->new(dir => $self->{dir}),
-		$self->_second_server('other'));
+	eval "require $class; 1" or die $@;
+	return ($class->new(dir => $self->{dir}), $self->_second_server('other'));
 }
 
 sub _second_server

@@ -205,11 +205,13 @@ sub _relent
 {
 	my ($self, @armed) = @_;
 
-	foreach my $wire (map { $self->{wires}{$_} } @armed)
+	foreach my $name (@armed)
 	{
+		my $wire = $self->{wires}{$name};
+
 		$self->{met}{wire}++ if ($wire->count)[2];
 		$wire->order('refuse')
-		  unless $self->{late} || $self->{stores}->fences_late;
+		  unless $self->{late} || $self->{stores}->fences_late($name);
 		$wire->order('open');
 	}
 	$self->{stores}->relent;
