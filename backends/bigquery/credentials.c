@@ -371,10 +371,7 @@ ask(TlbqState *state, TlHttpRequest *request, TlHttpReply *reply,
 	tl_http_perform(state->tokens, request, reply);
 	if (reply->end == TL_HTTP_ANSWERED)
 		return true;
-	tlbq_fail(verdict, reply->end == TL_HTTP_STOPPED ? TL_CAUSE_NONE :
-			  reply->bad_file ? TL_CAUSE_CONFIG : TL_CAUSE_NETWORK, NULL, "could not get an access token: %s",
-			  reply->end == TL_HTTP_STOPPED ? "stopped" :
-			  reply->error[0] ? reply->error : "no answer within the time limit");
+	tlbq_fail_unanswered(reply, "could not get an access token: ", verdict);
 	return false;
 }
 

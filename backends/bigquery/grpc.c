@@ -92,10 +92,7 @@ one_call(TlbqState *state, const char *url, const char *routing,
 	tl_http_perform(state->grpc, &request, http);
 	if (http->end == TL_HTTP_ANSWERED)
 		return true;
-	tlbq_fail(verdict, http->end == TL_HTTP_STOPPED ? TL_CAUSE_NONE :
-			  http->bad_file ? TL_CAUSE_CONFIG : TL_CAUSE_NETWORK, NULL, "%s",
-			  http->end == TL_HTTP_STOPPED ? "stopped" :
-			  http->error[0] ? http->error : "no answer within the time limit");
+	tlbq_fail_unanswered(http, "", verdict);
 	return false;
 }
 

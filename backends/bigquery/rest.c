@@ -93,11 +93,24 @@ request_once(TlbqState *state, const char *method, const char *url,
 	*sent = reply->sent;
 	if (reply->end == TL_HTTP_ANSWERED)
 		return true;
-	tlbq_fail(verdict, reply->end == TL_HTTP_STOPPED ? TL_CAUSE_NONE :
-			  reply->bad_file ? TL_CAUSE_CONFIG : TL_CAUSE_NETWORK, NULL, "%s",
-			  reply->end == TL_HTTP_STOPPED ? "stopped" :
-			  reply->error[0] ? reply->error : "no answer within the time limit");
+	tlbq_fail_unanswered(reply, "", verdict);
 	return false;
+}
+
+/* what: the beginning of the message. */
+void
+tlbq_fail_unanswered(const TlHttpReply *reply, const char *what,
+					 TlVerdict *verdict)
+{
+	if (reply->end == TL_HTTP_STOPPED)
+		tlbq_fail(verdict, TL_CAUSE_NONE, NULL, "%sstopped", what);
+	else if (reply->bad_file)
+		tlbq_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s%s; option \"ca_file\"",
+				  what, reply->error);
+	else
+		tlbq_fail(verdict, TL_CAUSE_NETWORK, NULL, "%s%s", what,
+				  reply->error[0] ? reply->error :
+				  "no answer within the time limit; option \"timeout\"");
 }
 
 /* {"error": {"code": 404, "message": ..., "errors": [{"reason": ...}]}} */

@@ -213,6 +213,8 @@ extern bool tlbq_rest(TlbqState *state, const char *method, const char *path,
 					  const char *etag, StringInfo body, TlJson **answer,
 					  TlbqError *error, bool *sent, TlVerdict *verdict);
 extern void tlbq_record_error(const TlbqError *error, TlVerdict *verdict);
+extern void tlbq_fail_unanswered(const TlHttpReply *reply, const char *what,
+								 TlVerdict *verdict);
 
 /* A row of an answer: n values as text, NULL where SQL's is. */
 typedef void (*TlbqRowCB) (void *arg, const char *const *values, int n);

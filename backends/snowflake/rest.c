@@ -101,12 +101,15 @@ request_once(TlsfState *state, const char *method, const char *url,
 void
 tlsf_fail_unanswered(const TlHttpReply *reply, TlVerdict *verdict)
 {
-	bool		stopped = (reply->end == TL_HTTP_STOPPED);
-
-	tlsf_fail(verdict, stopped ? TL_CAUSE_NONE :
-			  reply->bad_file ? TL_CAUSE_CONFIG : TL_CAUSE_NETWORK, NULL, "%s",
-			  stopped ? "stopped" : reply->error[0] ? reply->error :
-			  "no answer within the time limit");
+	if (reply->end == TL_HTTP_STOPPED)
+		tlsf_fail(verdict, TL_CAUSE_NONE, NULL, "stopped");
+	else if (reply->bad_file)
+		tlsf_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s; option \"ca_file\"",
+				  reply->error);
+	else
+		tlsf_fail(verdict, TL_CAUSE_NETWORK, NULL, "%s",
+				  reply->error[0] ? reply->error :
+				  "no answer within the time limit; option \"timeout\"");
 }
 
 /* {"code": "002003", "message": ..., "sqlState": "42S02"} */

@@ -81,20 +81,29 @@ sub works
 	my ($name, %options) = @_;
 
 	set_target($name, %options);
-	wait_until($node, 'app',
-		"SELECT guarantee IS NOT NULL FROM token_ledger.status"
-		  . " WHERE target = '$name'",
-		't', "$name: it is let in");
+	let_in($name);
 	insert_some(20);
 	caught_up_ok($node, 'app', $name);
 	is(scalar($peer->rows($name)), 20, "$name: the events went over TLS");
 	return;
 }
 
+# By REST.
+sub let_in
+{
+	my ($name) = @_;
+
+	return wait_until($node, 'app',
+		"SELECT guarantee IS NOT NULL FROM token_ledger.status"
+		  . " WHERE target = '$name'",
+		't', "$name: it is let in");
+}
+
 # One connection takes them all: over TLS it is kept between requests.
 sub many_batches
 {
 	set_target('many', batch_rows => 10);
+	let_in('many');
 	insert_some(500);
 	bigquery_forwarded_ok($node, 'app', 'many', $peer,
 		table => 'many',
@@ -109,6 +118,7 @@ sub refused
 	my ($name, $cause, $words, %options) = @_;
 
 	set_target($name, %options);
+	let_in($name) if $name =~ /_grpc$/;
 	insert_some(1);
 	wait_until($node, 'app',
 		'SELECT state, cause, last_error FROM token_ledger.status'

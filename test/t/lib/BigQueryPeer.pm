@@ -36,6 +36,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);	# sleep-ok: for polls with a deadline
 
+use TlsRequest;
 use TokenLedger;
 
 our @EXPORT = qw(bigquery_hindrance bigquery_forwarded_ok bigquery_poison);
@@ -262,12 +263,14 @@ sub _content
 {
 	my ($self, $method, $path, $body) = @_;
 	my %options = (headers => { 'Content-Type' => 'application/json' });
-	my $scheme = defined $self->{tls_cert} ? 'https' : 'http';
 	my $answer;
 
 	$options{content} = JSON::PP::encode_json($body) if defined $body;
-	$answer = HTTP::Tiny->new(timeout => 300, verify_SSL => 0)
-	  ->request($method, "$scheme://127.0.0.1:$self->{port}$path", \%options);
+	$answer =
+	  defined $self->{tls_cert}
+	  ? tls_request($method, $self->{port}, $path, $options{content})
+	  : HTTP::Tiny->new(timeout => 300)
+	  ->request($method, "http://127.0.0.1:$self->{port}$path", \%options);
 	die "BigQuery peer: $method $path: $answer->{status} $answer->{content}\n"
 	  unless $answer->{success};
 	return $answer->{content};

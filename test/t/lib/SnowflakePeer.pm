@@ -37,6 +37,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);	# sleep-ok: for polls with a deadline
 
+use TlsRequest;
 use TokenLedger;
 
 our @EXPORT = qw(snowflake_hindrance snowflake_forwarded_ok snowflake_poison);
@@ -297,13 +298,15 @@ sub _content
 {
 	my ($self, $method, $path, $body) = @_;
 	my %options = (headers => { 'Content-Type' => 'application/json' });
-	my $scheme = defined $self->{tls_cert} ? 'https' : 'http';
 	my $answer;
 
 	$options{content} = ref $body ? JSON::PP::encode_json($body) : $body
 	  if defined $body;
-	$answer = HTTP::Tiny->new(timeout => 300, verify_SSL => 0)
-	  ->request($method, "$scheme://127.0.0.1:$self->{port}$path", \%options);
+	$answer =
+	  defined $self->{tls_cert}
+	  ? tls_request($method, $self->{port}, $path, $options{content})
+	  : HTTP::Tiny->new(timeout => 300)
+	  ->request($method, "http://127.0.0.1:$self->{port}$path", \%options);
 	die "Snowflake peer: $method $path: $answer->{status} $answer->{content}\n"
 	  unless $answer->{success};
 	return $answer->{content};

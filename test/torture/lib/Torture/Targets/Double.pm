@@ -104,7 +104,7 @@ sub url
 {
 	my ($self, $name, $lanes) = @_;
 	my %modes = $self->modes;
-	my $rows = int 10 ** (1.5 + rand 1.5);
+	my $rows = int 10 ** (1.5 + rand);
 
 	$lanes += 2 if $name eq 'wide' && $lanes <= 3;
 	return $self->{peer}->url(
