@@ -7,8 +7,8 @@
  * the range behind what is done.  Before it is sent, its last position,
  * checksum and token are durable in the lane's row.  After a restart the part
  * that the row names is read again; if it is not the same, as events have
- * vanished or limits have changed, its token is not used for it, but kept until
- * the store has been asked: some of them may be under way under it.
+ * vanished or limits have changed, its token is not used for it, but kept
+ * until the store has been asked: some may be under way under it.
  *
  *-------------------------------------------------------------------------
  */
