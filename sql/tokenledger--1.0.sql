@@ -1857,7 +1857,7 @@ BEGIN
 			ERRCODE = 'object_not_in_prerequisite_state',
 			MESSAGE = format('the store of target "%s" cannot be asked what it lacks',
 				target),
-			HINT = format('Choose: adopt(''%s'', ''everything'') sends the whole ledger, and what the store has already is there twice; adopt(''%1$s'', ''now'') sends nothing that was committed before.',
+			HINT = format('Choose: adopt(''%s'', ''everything'') sends the whole ledger, and what the store has already may be there twice; adopt(''%1$s'', ''now'') sends nothing that was committed before.',
 				target);
 	ELSIF start <> 'continue' THEN
 		PERFORM token_ledger.restart_target(adopted.id,

@@ -85,7 +85,8 @@ tl_health_check(PG_FUNCTION_ARGS)
 
 /*
  * can_be_asked(target text) RETURNS boolean: can its store be asked which
- * events it holds?  A property of the backend; no I/O.
+ * events it holds?  A property of the backend; no I/O.  NB: resolve alone may
+ * know of what its own lane has sent last, and of nothing before that.
  */
 Datum
 tl_can_be_asked(PG_FUNCTION_ARGS)
@@ -93,7 +94,8 @@ tl_can_be_asked(PG_FUNCTION_ARGS)
 	const char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	Target	   *target = admin_find_target(name);
 
-	PG_RETURN_BOOL(target->backend->resolve != NULL);
+	PG_RETURN_BOOL(target->backend->resolve != NULL &&
+				   target->backend->audit != NULL);
 }
 
 /* NB: a filter may name users: routing() shows it. */
