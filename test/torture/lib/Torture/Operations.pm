@@ -15,7 +15,7 @@ my @operations = (
 	[ 1, 'flush', sub { _call('flush', @_, "interval '100 ms'") } ],
 	[ 2, 'requeue', \&_requeue ],
 	[ 1, 'replay', sub { _call('replay', @_, _range()) } ],
-	[ 2, 'retention', \&_retain ]);
+	[ 4, 'retention', \&_retain ]);
 
 # As Torture::Faults lists what it draws from: none of them kills.
 sub of
