@@ -19,6 +19,10 @@ our $COLUMNS = 'event_id, "timestamp", provider, model, total_tokens,'
 our $FIRST_DAY = '2026-01-01Z';
 our $SECONDS = 10_000_000;
 
+# Of those of events that are inserted again: a month after the others, and
+# within the years that BigQuery takes.
+our $BEYOND = '2026-06-01Z';
+
 # The model of events that targets called "picky" refuse.
 our $REFUSED = 'refused';
 
@@ -159,7 +163,7 @@ sub _row
 	my $tokens = int rand 10_000;
 	my ($from, $second) =
 	  $id =~ /^00000000-0000-4000-a000-(.*)/
-	  ? ('2100-01-01Z', hex($1) * 3000)
+	  ? ($BEYOND, hex($1) * 3000)
 	  : ($FIRST_DAY, rand $SECONDS);
 
 	return join ', ', "'$id'",
