@@ -15,6 +15,12 @@
 
 #define MAX_TABLE_COLUMNS	2000
 
+typedef struct Description
+{
+	MemoryContext mcxt;			/* of the table's columns */
+	TlsfTable  *table;
+} Description;
+
 static void take_column(void *arg, const char *const *values, int n);
 
 /*
@@ -28,6 +34,7 @@ tlsf_load_table(TlsfState *state, TlVerdict *verdict)
 {
 	TlVerdict	here = {.struct_size = sizeof(TlVerdict)};
 	TlsfStatement statement = {0};
+	Description description = {.mcxt = state->table_mcxt};
 	TlsfTable  *table;
 	TlsfError	error;
 	bool		found;
@@ -39,8 +46,10 @@ tlsf_load_table(TlsfState *state, TlVerdict *verdict)
 	table->columns = MemoryContextAllocZero(state->table_mcxt,
 											MAX_TABLE_COLUMNS *
 											sizeof(TlsfColumn));
+	description.table = table;
 	statement.sql = psprintf("DESCRIBE TABLE %s", state->name.quoted);
-	found = tlsf_query(state, &statement, take_column, table, &error, &here);
+	found = tlsf_query(state, &statement, take_column, &description, &error,
+					   &here);
 	if (!found && !(error.status == 422 && error.missing))
 	{
 		if (verdict->message[0] == '\0')
@@ -56,7 +65,8 @@ tlsf_load_table(TlsfState *state, TlVerdict *verdict)
 static void
 take_column(void *arg, const char *const *values, int n)
 {
-	TlsfTable  *table = arg;
+	Description *description = arg;
+	TlsfTable  *table = description->table;
 	MemoryContext old;
 	TlsfColumn *column;
 
@@ -64,7 +74,7 @@ take_column(void *arg, const char *const *values, int n)
 		table->ncolumns == MAX_TABLE_COLUMNS)
 		return;
 	column = &table->columns[table->ncolumns++];
-	old = MemoryContextSwitchTo(GetMemoryChunkContext(table));
+	old = MemoryContextSwitchTo(description->mcxt);
 	column->name = pstrdup(values[0]);
 	column->type = pstrdup(values[1]);
 	column->nullable = values[3] == NULL || strcmp(values[3], "N") != 0;
