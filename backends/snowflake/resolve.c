@@ -6,14 +6,15 @@
  * The fence: each statement carries the time after which Snowflake gives it
  * up (option statement_timeout), so what an earlier attempt left running, of
  * this session or of one before it, has ended when that time has passed since
- * it was sent, or since this session began.  Until then is waited; after that
- * the table is asked, within the same time range that a MERGE looks at.
+ * it was sent, or since this session began.  One whose handle is known is
+ * cancelled, and asked for until it has ended.  Then the table is asked,
+ * within the same time range that a MERGE looks at.
  *
  * With mode=streaming opening the lane's channel is the fence: what was not
- * committed is discarded, and the offset token says whether the batch was.
- * Where it was not, or not to its end, and for what other lanes or another
- * server may have sent, the table is asked, after the same time: rows of
- * another channel are committed within seconds, or never.
+ * committed is discarded, and the offset token says how much of the batch
+ * was.  Where it does not say, and for what other lanes or another server may
+ * have sent, the table is asked, after the same time: rows of another channel
+ * are committed within seconds, or never.
  *
  *-------------------------------------------------------------------------
  */
@@ -90,17 +91,23 @@ reopen_channel(TlsfState *state, bool *dropped, TlVerdict *verdict)
 
 /*
  * The channel has just been opened: nothing that was appended can come any
- * more.  If the batch was committed to its end, it is there.  A smaller
- * number of rows is not taken for the batch's first ones: it might be that of
- * another cut under the same token.
+ * more.  A batch that overlaps with no other has been sent under this token
+ * only, with these rows in this order, so the token's number is that of its
+ * first rows that are there.  The token of another batch says that none of
+ * this one are, if it was sent by the channel at all; no token says nothing:
+ * the channel may be a new one of that name.
  */
 static bool
 channel_tells(TlsfState *state, TlBatch *batch)
 {
-	if (tlsf_committed_rows(&state->channel, batch) != batch->nrows ||
-		batch->history == TL_OVERLAP)
+	int32		committed = tlsf_committed_rows(&state->channel, batch);
+
+	if (batch->history == TL_OVERLAP || committed > batch->nrows)
 		return false;
-	for (int32 row = 0; row < batch->nrows; row++)
+	if (committed < 0)
+		return tlsf_left_streaming(state->session) &&
+			tlsf_has_offset_token(&state->channel);
+	for (int32 row = 0; row < committed; row++)
 		tlsf_core->mark_landed(batch, row);
 	return true;
 }
@@ -168,9 +175,8 @@ sorted_ids(const TlBatch *batch)
 static bool
 pass_fence(TlsfState *state, TlVerdict *verdict)
 {
-	int64		now = tl_http_now_ms();
-
-	if (state->fence_until <= now)
+	tlsf_end_statement(state);
+	if (state->fence_until <= tl_http_now_ms())
 		return true;
 	if (tlsf_sleep(state, Min(state->fence_until, state->deadline)) &&
 		state->fence_until <= tl_http_now_ms())

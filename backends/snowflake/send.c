@@ -29,6 +29,7 @@
 static TlOutcome send_streaming(TlsfState *state, TlBatch *batch,
 								TlVerdict *verdict);
 static bool remember_streaming(TlsfState *state);
+static bool forget_streaming(TlsfState *state);
 static bool ready(TlsfState *state, const TlBatch *batch, TlVerdict *verdict);
 static TlOutcome refuse(TlBatch *batch, TlVerdict *verdict);
 static TlOutcome not_stored(const TlBatch *batch, TlOutcome outcome);
@@ -58,13 +59,13 @@ tlsf_send(TlSession *session, TlBatch *batch, TlVerdict *verdict)
 		return send_streaming(state, batch, verdict);
 	if (!build(state, batch, &statement, verdict))
 		return not_stored(batch, TL_SPLIT);
+	if (!forget_streaming(state))
+		return not_stored(batch, TL_RETRY);
 	statement.request_id = &batch->token;
 	statement.again = batch->attempt > 1 || batch->history != TL_FRESH;
 	if (tlsf_submit(state, &statement, &answer, &error, &sent, verdict))
 	{
 		verdict->rows_new = rows_inserted(answer);
-		if (tlsf_left_streaming(session))
-			tlsf_core->set_state(session, "sql", strlen("sql"));
 		return TL_OK;
 	}
 	if (error.cause == TL_CAUSE_SCHEMA)
@@ -72,7 +73,8 @@ tlsf_send(TlSession *session, TlBatch *batch, TlVerdict *verdict)
 	if (!sent)
 		return not_stored(batch, error.outcome == TL_UNKNOWN ?
 						  TL_RETRY : error.outcome);
-	state->fence_until = tl_http_now_ms() + state->statement_timeout_ms;
+	if (state->running[0] == '\0')
+		state->fence_until = tl_http_now_ms() + state->statement_timeout_ms;
 	return TL_UNKNOWN;
 }
 
@@ -101,6 +103,17 @@ remember_streaming(TlsfState *state)
 	return tlsf_left_streaming(state->session) ||
 		tlsf_core->save_state(state->session, TLSF_STREAMING_STATE,
 							  strlen(TLSF_STREAMING_STATE));
+}
+
+/*
+ * Durably, before the first MERGE: what the channel says is no answer to it.
+ * What was appended has been resolved.  false: the lane is lost.
+ */
+static bool
+forget_streaming(TlsfState *state)
+{
+	return !tlsf_left_streaming(state->session) ||
+		tlsf_core->save_state(state->session, "sql", strlen("sql"));
 }
 
 /* Is there a table that takes it? */

@@ -19,7 +19,6 @@
 #include "tlsf.h"
 
 #define MAX_COLUMNS			16
-#define MAX_HANDLE			128
 #define FIRST_POLL_MS		50
 #define LAST_POLL_MS		2000
 
@@ -77,14 +76,17 @@ tlsf_submit(TlsfState *state, const TlsfStatement *statement,
 {
 	StringInfoData body;
 	StringInfoData path;
-	char		handle[MAX_HANDLE];
+	char		handle[TLSF_MAX_HANDLE];
 	int			status;
 	bool		answered;
 
 	initStringInfo(&path);
 	appendStringInfoString(&path, "/api/v2/statements?requestId=");
 	if (statement->request_id != NULL)
+	{
+		state->running[0] = '\0';
 		tlsf_append_uuid(&path, statement->request_id);
+	}
 	else
 		appendStringInfoString(&path, tlsf_random_request_id());
 	if (statement->again)
@@ -97,8 +99,41 @@ tlsf_submit(TlsfState *state, const TlsfStatement *statement,
 	if (!answered || status == 200)
 		return answered;
 	*sent = true;
-	return read_handle(*answer, handle, verdict) &&
-		await_end(state, handle, answer, error, sent, verdict);
+	if (!read_handle(*answer, handle, verdict))
+		return false;
+	if (await_end(state, handle, answer, error, sent, verdict))
+		return true;
+	if (*sent && statement->request_id != NULL)
+		strlcpy(state->running, handle, sizeof(state->running));
+	return false;
+}
+
+/*
+ * Cancels what a batch has left running, and waits for its end: it may have
+ * succeeded.  Where that is not seen, the time after which Snowflake gives it
+ * up has to pass.
+ */
+void
+tlsf_end_statement(TlsfState *state)
+{
+	TlVerdict	here = {.struct_size = sizeof(TlVerdict)};
+	StringInfoData nothing;
+	TlsfError	error;
+	TlJson	   *answer;
+	bool		sent = true;
+	int			status;
+
+	if (state->running[0] == '\0')
+		return;
+	initStringInfo(&nothing);
+	(void) tlsf_rest(state, "POST",
+					 psprintf("/api/v2/statements/%s/cancel", state->running),
+					 &nothing, &status, &answer, &error, &sent, &here);
+	sent = true;
+	if (!await_end(state, state->running, &answer, &error, &sent, &here) &&
+		sent)
+		state->fence_until = tl_http_now_ms() + state->statement_timeout_ms;
+	state->running[0] = '\0';
 }
 
 const char *
@@ -122,11 +157,11 @@ read_handle(TlJson *answer, char *handle, TlVerdict *verdict)
 {
 	const char *text = tl_json_get_text(answer, "statementHandle");
 
-	if (text != NULL && text[0] != '\0' && strlen(text) < MAX_HANDLE &&
+	if (text != NULL && text[0] != '\0' && strlen(text) < TLSF_MAX_HANDLE &&
 		strspn(text, "0123456789abcdefghijklmnopqrstuvwxyz"
 			   "ABCDEFGHIJKLMNOPQRSTUVWXYZ-_") == strlen(text))
 	{
-		strlcpy(handle, text, MAX_HANDLE);
+		strlcpy(handle, text, TLSF_MAX_HANDLE);
 		return true;
 	}
 	tlsf_fail(verdict, TL_CAUSE_CONFIG, NULL,
@@ -190,7 +225,7 @@ tlsf_query(TlsfState *state, const TlsfStatement *statement, TlsfRowCB row,
 	MemoryContext partition = AllocSetContextCreate(here,
 													"tokenledger partition",
 													ALLOCSET_DEFAULT_SIZES);
-	char		handle[MAX_HANDLE];
+	char		handle[TLSF_MAX_HANDLE];
 	TlJson	   *answer;
 	bool		sent;
 	bool		ok;

@@ -19,6 +19,8 @@
  */
 #define TLSF_MAX_STATEMENT	1000000
 
+#define TLSF_MAX_HANDLE		128
+
 /* ---- names.c ---- */
 
 typedef struct TlsfName			/* of a table */
@@ -179,11 +181,13 @@ typedef struct TlsfState		/* TlSession.private_state */
 	int64		deadline;		/* of the current callback */
 	int64		fence_until;	/* a statement that was sent before may still
 								 * be running until then */
+	char		running[TLSF_MAX_HANDLE];	/* one whose end nobody saw;
+											 * empty: none */
 	MemoryContext table_mcxt;
 	TlsfTable  *remote;			/* as last seen; NULL: not yet */
 } TlsfState;
 
-/* What a lane saves before its first append. */
+/* What a lane saves before its first append; before a MERGE it is "sql". */
 #define TLSF_STREAMING_STATE	"streaming"
 
 extern const TlCore *tlsf_core;
@@ -237,6 +241,7 @@ extern void tlsf_write_statement(StringInfo body, const TlsfState *state,
 extern bool tlsf_submit(TlsfState *state, const TlsfStatement *statement,
 						TlJson **answer, TlsfError *error, bool *sent,
 						TlVerdict *verdict);
+extern void tlsf_end_statement(TlsfState *state);
 extern bool tlsf_query(TlsfState *state, const TlsfStatement *statement,
 					   TlsfRowCB row, void *arg, TlsfError *error,
 					   TlVerdict *verdict);
@@ -259,6 +264,7 @@ extern bool tlsf_ask_channel(TlsfState *state, TlsfError *error,
 							 TlVerdict *verdict);
 extern int32 tlsf_committed_rows(const TlsfChannel *channel,
 								 const TlBatch *batch);
+extern bool tlsf_has_offset_token(const TlsfChannel *channel);
 extern char *tlsf_offset_token(const TlBatch *batch, int32 rows);
 extern void tlsf_drop_channel(TlsfState *state);
 extern TlOutcome tlsf_stream_batch(TlsfState *state, TlBatch *batch,

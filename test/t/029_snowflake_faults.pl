@@ -217,6 +217,20 @@ insert_some(20);
 $node->safe_psql('app', "SELECT token_ledger.replay('replayed', '-infinity', 'infinity')");
 arrives('replayed', 'sent again while it may still be running');
 
+# A statement that does not end while anybody waits for it is cancelled, before
+# the table is asked.
+begin('cancelled', timeout => '1s', statement_timeout => '1s');
+my @endless = ($peer->fault(query => '^MERGE', action => 'async', polls => 1_000_000),
+	$peer->fault(call => 'cancel', action => 'async', times => 0));
+insert_some(20);
+arrives('cancelled', 'left running, and cancelled');
+foreach my $id (@endless)
+{
+	my ($fault) = grep { $_->{id} == $id } $peer->faults;
+
+	cmp_ok($fault->{fired}, '>=', 1, ($fault->{call} // 'submit') . ": it happened");
+}
+
 # The store itself is killed.
 begin('down', lanes => 2, batch_rows => 20);
 foreach my $point (qw(before after))

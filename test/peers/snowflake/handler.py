@@ -129,6 +129,7 @@ class Handler(BaseHTTPRequestHandler):
                               'message': 'Unable to get statement.'})
         elif call == 'cancel' and self.command == 'POST':
             statement.cancelled.set()
+            statement.polls = 0
             self.answer(200, {'code': '000604', 'sqlState': '57014',
                               'message': 'SQL execution canceled',
                               'statementHandle': handle})

@@ -80,7 +80,8 @@ class Statements:
                                  ' true')
             number = self.server.journal.begin(
                 request_id=request_id, retry=retry, sql=body['statement'],
-                timeout=body.get('timeout'))
+                timeout=body.get('timeout'),
+                rows=sum(bind.count('{"a":') for bind in binds_of(body)))
             if known is not None and (known.succeeded
                                       or not known.done.is_set()):
                 self.server.journal.note(number, state='repeated')
