@@ -27,6 +27,12 @@ func (p *peer) admin(r *http.Request, body []byte) answer {
 		}
 		p.faults.setPoison(r.URL.Query().Get("table"), values)
 		return ok
+	case "POST /_delete":
+		var ids []string
+		if err := json.Unmarshal(body, &ids); err != nil {
+			return fail(http.StatusBadRequest, "invalid", "%v", err)
+		}
+		return p.deleteRows(r.URL.Query().Get("table"), ids)
 	case "GET /_journal":
 		p.journal.mu.Lock()
 		defer p.journal.mu.Unlock()
@@ -44,6 +50,21 @@ func (p *peer) admin(r *http.Request, body []byte) answer {
 		return p.streams()
 	}
 	return fail(http.StatusNotFound, "notFound", "%s %s", r.Method, r.URL.Path)
+}
+
+// As if somebody had deleted them.
+func (p *peer) deleteRows(name string, ids []string) answer {
+	s := p.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := p.config.project + "/" + p.config.dataset + "/" + name
+	if s.tables[key] == nil {
+		return fail(http.StatusNotFound, "notFound", "no table %s", name)
+	}
+	if err := s.commit(&record{Kind: "delete", Table: key, Names: ids}); err != nil {
+		return fail(http.StatusInternalServerError, "internalError", "%v", err)
+	}
+	return answer{http.StatusOK, map[string]any{}}
 }
 
 // The rows that can be seen, without the emulator in between.

@@ -72,7 +72,7 @@ func openStore(name string, c *config) (*store, error) {
 	s := &store{config: c, tables: map[string]*table{},
 		streams: map[string]*stream{}}
 	if f, err := os.Open(name); err == nil {
-		good, err := s.replay(bufio.NewReaderSize(f, 1<<20))
+		good, err := readLog(bufio.NewReaderSize(f, 1<<20), s.apply)
 		f.Close()
 		if err != nil {
 			return nil, err
@@ -88,7 +88,7 @@ func openStore(name string, c *config) (*store, error) {
 
 // Returns how far the log is whole: a record that was cut off was not
 // acknowledged.
-func (s *store) replay(in *bufio.Reader) (int64, error) {
+func readLog(in *bufio.Reader, apply func(*record) error) (int64, error) {
 	var good int64
 	for {
 		var lengths [8]byte
@@ -108,7 +108,7 @@ func (s *store) replay(in *bufio.Reader) (int64, error) {
 			return good, err
 		}
 		r.data = data
-		if err := s.apply(&r); err != nil {
+		if err := apply(&r); err != nil {
 			return good, err
 		}
 		good += int64(8 + len(head) + len(data))
@@ -146,6 +146,8 @@ func (s *store) apply(r *record) error {
 		return s.applyAppend(r)
 	case "insert":
 		return s.applyInsert(r)
+	case "delete":
+		s.applyDelete(s.tables[r.Table], r.Names)
 	case "finalize":
 		s.streams[r.Stream].finalized = true
 	case "flush":
@@ -228,6 +230,23 @@ func (s *store) applyInsert(r *record) error {
 		t.rows = append(t.rows, row{values: values})
 	}
 	return nil
+}
+
+// What was made of the table is made anew: it is another one.
+func (s *store) applyDelete(t *table, ids []string) {
+	gone := map[string]bool{}
+	for _, id := range ids {
+		gone[id] = true
+	}
+	kept := []row{}
+	for i := range t.rows {
+		if !gone[text(t.rows[i].json(t)["event_id"])] {
+			kept = append(kept, t.rows[i])
+		}
+	}
+	t.rows = kept
+	s.serial++
+	t.born = s.serial
 }
 
 func (s *store) applyFlush(st *stream, offset int64) {

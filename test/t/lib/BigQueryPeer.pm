@@ -309,6 +309,10 @@ sub streams { my ($self) = @_; return @{ $self->request('GET', '/_streams') } }
 Plans a fault; forgets all; lists them with how often each was met; refuses
 rows of these events; rows of these models in a table, until the peer ends.
 
+=item delete_rows($table, @event_ids)
+
+As if somebody had deleted them.
+
 =item journal(%filter)
 
 What became of every call, also before a restart: a list of references to
@@ -348,6 +352,14 @@ sub poison_table
 	my ($self, $table, @values) = @_;
 
 	$self->request('POST', "/_poison?table=$table", \@values);
+	return;
+}
+
+sub delete_rows
+{
+	my ($self, $table, @ids) = @_;
+
+	$self->request('POST', "/_delete?table=$table", \@ids);
 	return;
 }
 
