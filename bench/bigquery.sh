@@ -5,7 +5,7 @@
 #
 # The store is the strict double of test/peers/bigquery, on the same processors
 # as everything else: what is compared is what it takes from us and from
-# Google's own client, which sends rows that were encoded beforehand.
+# Google's own client, which sends the same rows, as we have encoded them.
 #
 # shellcheck disable=SC2154	# what bench/run assigns
 
@@ -57,21 +57,29 @@ bigquery_drain()
 		grep -q "\"numRows\":\"$ROWS\"" || exit 1
 }
 
-# Google's client writes into the table that we have filled.
 bench_bigquery()
+{
+	start_bigquery || return
+	filled
+	bigquery_beside_google 1 "one lane"
+	bigquery_beside_google 2 "two lanes"
+}
+
+# bigquery_beside_google LANES WORDS: Google's client writes into the table that we
+# have filled, with as many requests at a time.
+bigquery_beside_google()
 {
 	local ours=() google=() i a b
 
-	start_bigquery || return
-	filled
 	for ((i = 0; i < ROUNDS; i++)); do
-		ours+=("$(bigquery_drain 1 batch_rows=10000)") || exit
+		ours+=("$(bigquery_drain "$1" batch_rows=10000)") || exit
 		SERIAL=$((SERIAL + 1))	# as the function did in its subshell
 		google+=("$("$TOKENLEDGER_BIGQUERY_PEER" bench-client \
-			--grpc "127.0.0.1:$BIGQUERY_GRPC" --rows "$ROWS" \
+			--grpc "127.0.0.1:$BIGQUERY_GRPC" --in-flight "$1" \
+			--log "$WORK/bigquery/log" --from "p/d/t$SERIAL" \
 			--table "projects/p/datasets/d/tables/t$SERIAL")") || exit 1
 	done
 	a=$(rate "$ROWS" "$(printf '%s\n' "${ours[@]}" | median)")
 	b=$(printf '%s\n' "${google[@]}" | median)
-	report bigquery "one lane $a events/s, Google's client with rows made beforehand $b: ratio $(ratio "$a" "$b") (asked: 0.80)"
+	report bigquery "$2 $a events/s, Google's client with the rows made beforehand $b: ratio $(ratio "$a" "$b") (asked: 0.80)"
 }
