@@ -22,6 +22,9 @@
 #define SECOND			INT64CONST(1000000)
 #define DAY				(86400 * SECOND)
 
+#define MAX_NUMBER_LEN	20		/* of 64 bits, without a sign */
+#define EIGHT(byte)		(UINT64CONST(0x0101010101010101) * (byte))
+
 /* 0001-01-01 and 10000-01-01, in microseconds since 1970: RFC 3339. */
 #define FIRST_TIME		(-INT64CONST(62135596800) * SECOND)
 #define END_OF_TIME		(INT64CONST(253402300800) * SECOND)
@@ -67,7 +70,10 @@ static void put_time(StringInfo out, int64 time);
 static char *put_date(char *p, int64 days);
 static char *put_digits(char *p, uint32 value, int digits);
 static void put_double(StringInfo out, double value);
+static void put_int64(StringInfo out, int64 value);
 static void put_decimal(StringInfo out, int64 value);
+static char *put_number(char *p, uint64 value);
+static bool needs_escape(const char *text);
 static void put_string(StringInfo out, const char *text, int32 len);
 static void put_escape(StringInfo out, unsigned char c);
 
@@ -184,7 +190,7 @@ put_value(StringInfo out, const TlColumn *column, int32 row)
 			put_double(out, tl_float64(column, row));
 			break;
 		case TL_INT64:
-			appendStringInfo(out, INT64_FORMAT, tl_int64(column, row));
+			put_int64(out, tl_int64(column, row));
 			break;
 		case TL_DECIMAL:
 			put_decimal(out, tl_int64(column, row));
@@ -320,13 +326,47 @@ static void
 put_decimal(StringInfo out, int64 value)
 {
 	uint64		magnitude = value < 0 ? -(uint64) value : (uint64) value;
+	char		text[MAX_NUMBER_LEN + 4];
+	char	   *p = text;
 
 	if (value == PG_INT64_MIN)
+	{
 		appendStringInfoString(out, "\"NaN\"");
-	else
-		appendStringInfo(out, "\"%s" UINT64_FORMAT ".%08u\"",
-						 value < 0 ? "-" : "", magnitude / 100000000,
-						 (uint32) (magnitude % 100000000));
+		return;
+	}
+	*p++ = '"';
+	if (value < 0)
+		*p++ = '-';
+	p = put_number(p, magnitude / 100000000);
+	*p++ = '.';
+	p = put_digits(p, (uint32) (magnitude % 100000000), 8);
+	*p++ = '"';
+	appendBinaryStringInfo(out, text, p - text);
+}
+
+static void
+put_int64(StringInfo out, int64 value)
+{
+	char		text[MAX_NUMBER_LEN + 1];
+	char	   *p = text;
+
+	if (value < 0)
+		*p++ = '-';
+	p = put_number(p, value < 0 ? -(uint64) value : (uint64) value);
+	appendBinaryStringInfo(out, text, p - text);
+}
+
+static char *
+put_number(char *p, uint64 value)
+{
+	char		digits[MAX_NUMBER_LEN];
+	char	   *d = digits + sizeof(digits);
+
+	do
+		*--d = (char) ('0' + value % 10);
+	while ((value /= 10) != 0);
+	memcpy(p, d, digits + sizeof(digits) - d);
+	return p + (digits + sizeof(digits) - d);
 }
 
 /* Copies what needs no escape in as long pieces as there are. */
@@ -338,8 +378,13 @@ put_string(StringInfo out, const char *text, int32 len)
 	appendStringInfoCharMacro(out, '"');
 	for (int32 i = 0; i < len; i++)
 	{
-		unsigned char c = (unsigned char) text[i];
+		unsigned char c;
 
+		while (i + 8 <= len && !needs_escape(text + i))
+			i += 8;
+		if (i >= len)
+			break;
+		c = (unsigned char) text[i];
 		if (likely(c >= ' ' && c != '"' && c != '\\'))
 			continue;
 		appendBinaryStringInfo(out, text + copied, i - copied);
@@ -348,6 +393,25 @@ put_string(StringInfo out, const char *text, int32 len)
 	}
 	appendBinaryStringInfo(out, text + copied, len - copied);
 	appendStringInfoCharMacro(out, '"');
+}
+
+/*
+ * Does one of these eight bytes?  Bytewise without loops: the high bit of
+ * x - 0x01 and not x is set where x is zero, of x - 0x20 where x is below.
+ */
+static bool
+needs_escape(const char *text)
+{
+	uint64		x;
+	uint64		quote;
+	uint64		backslash;
+
+	memcpy(&x, text, 8);
+	quote = x ^ EIGHT('"');
+	backslash = x ^ EIGHT('\\');
+	return ((((x - EIGHT(' ')) & ~x) |
+			 ((quote - EIGHT(1)) & ~quote) |
+			 ((backslash - EIGHT(1)) & ~backslash)) & EIGHT(0x80)) != 0;
 }
 
 static void

@@ -69,6 +69,48 @@ text_of(TlType type, const char *text)
 	return encoded(&column);
 }
 
+/* Each byte, wherever it stands among eight, against the plain rule. */
+static void
+test_escapes(void)
+{
+	unit_test("escapes at every place");
+	for (int byte = 1; byte < 256; byte++)
+		for (int at = 0; at < 17; at++)
+		{
+			char		text[18] = "aaaaaaaaaaaaaaaaa";
+			bool		bare = byte >= ' ' && byte != '"' && byte != '\\';
+			const char *found;
+			StringInfoData expected;
+
+			text[at] = (char) byte;
+			found = text_of(TL_TEXT, text);
+			initStringInfo(&expected);
+			appendStringInfo(&expected, "{\"s\":\"%.*s", at, text);
+			CHECK(strncmp(found, expected.data, expected.len) == 0);
+			CHECK((found[expected.len] == '\\') == !bare);
+			CHECK(strcmp(found + strlen(found) - (16 - at) - 2,
+						 psprintf("%s\"}", text + at + 1)) == 0);
+		}
+}
+
+static void
+test_integers(void)
+{
+	static const int64 values[] = {
+		0, 9, 10, -1, 1234567890123, PG_INT64_MAX, PG_INT64_MIN
+	};
+
+	unit_test("integers");
+	for (int i = 0; i < lengthof(values); i++)
+	{
+		TlColumn	column = {.name = "n", .type = TL_INT64,
+		.values = &values[i]};
+
+		CHECK_STR(encoded(&column),
+				  psprintf("{\"n\":" INT64_FORMAT "}", values[i]));
+	}
+}
+
 static void
 test_times(void)
 {
@@ -183,6 +225,8 @@ test_versions(void)
 int
 main(void)
 {
+	test_escapes();
+	test_integers();
 	test_times();
 	test_numbers();
 	test_texts();

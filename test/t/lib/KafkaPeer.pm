@@ -75,7 +75,9 @@ A running broker.  settings: lines for its server.properties.  password: of
 user "ledger", for the second listener, which wants SASL: PLAIN, SCRAM or
 OAUTHBEARER, with tokens that need no signature.  keystore: a PKCS #12 file whose
 password is "keystore"; with it the third listener, tls_port, speaks TLS and wants
-SASL.  start => 0: not started yet.
+SASL.  start => 0: not started yet.  dir: for data and log, not there yet; default:
+a temporary one.  wire: a function that is given the port and returns the one at
+which clients are told to find the broker.
 
 =cut
 
@@ -87,10 +89,18 @@ sub new
 	my $self = bless {%params}, $class;
 
 	die "$hindrance\n" if $hindrance;
-	$self->{own_dir} = File::Temp->newdir('kafka_XXXX', TMPDIR => 1);
-	$self->{dir} = $self->{own_dir}->dirname;
+	if (defined $self->{dir})
+	{
+		mkdir $self->{dir} or die "could not create $self->{dir}: $!\n";
+	}
+	else
+	{
+		$self->{own_dir} = File::Temp->newdir('kafka_XXXX', TMPDIR => 1);
+		$self->{dir} = $self->{own_dir}->dirname;
+	}
 	$self->{$_} = PostgreSQL::Test::Cluster::get_free_port()
 	  foreach qw(port controller_port sasl_port tls_port);
+	$self->{wire_port} = $self->{wire}->($self->{port}) if $self->{wire};
 	$self->_format;
 	$self->start if $start;
 	return $self;
@@ -126,12 +136,14 @@ sub _settings
 	my ($port, $controller, $sasl) =
 	  @$self{qw(port controller_port sasl_port)};
 	my $tls = $self->{keystore} ? ",SASL_SSL://127.0.0.1:$self->{tls_port}" : '';
+	my $shown = $self->{wire_port} // $port;
 
 	return <<EOC . $self->_logins . ($self->{settings} // '');
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1\@127.0.0.1:$controller
 listeners=PLAINTEXT://127.0.0.1:$port,SASL_PLAINTEXT://127.0.0.1:$sasl,CONTROLLER://127.0.0.1:$controller$tls
+advertised.listeners=PLAINTEXT://127.0.0.1:$shown,SASL_PLAINTEXT://127.0.0.1:$sasl$tls
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
@@ -187,7 +199,7 @@ EOC
 
 =pod
 
-=item start(), stop(), kill9(), running(), signal($name)
+=item start(), stop(), kill9(), running(), answers(), signal($name)
 
 start returns when the broker answers, and dies if it does not within 60
 seconds.  signal: STOP, CONT.
@@ -201,13 +213,13 @@ sub start
 	$self->{pid} = $self->_spawn('kafka.Kafka',
 		"$self->{dir}/server.properties");
 	$running{ $self->{pid} } = $self;
-	$self->await(60, sub { !$self->running || $self->_answers })
+	$self->await(60, sub { !$self->running || $self->answers })
 	  && $self->running
 	  or die "Kafka did not start:\n" . $self->log;
 	return $self;
 }
 
-sub _answers
+sub answers
 {
 	my ($self) = @_;
 

@@ -8,6 +8,8 @@
 #						and "other"
 #	--store snowflake	"merge", "channel", "wide" and "picky" in its double, and
 #						"other"
+#	--store kafka		"exact", "exact_wide" and "plain" in a broker of Apache
+#						Kafka, and "other" in PostgreSQL beside it
 #
 # Torture/Targets says what they are.  The ledger's database and that of "bare"
 # are on a small disk, if there is one.
@@ -24,6 +26,7 @@ use Torture::Targets::Postgres;
 my %kinds = (
 	bigquery => sub { _beside($_[0], 'BigQuery') },
 	clickhouse => sub { _beside($_[0], 'ClickHouse') },
+	kafka => sub { _beside($_[0], 'Kafka') },
 	postgres => \&_in_postgres,
 	snowflake => sub { _beside($_[0], 'Snowflake') });
 

@@ -8,13 +8,14 @@ use warnings FATAL => 'all';
 use Torture::Writer;
 
 # Weight, name, and what is done: a function of the ledger's server and the name
-# of a target that returns whether it was.
+# of a target that returns whether it was; what a target's store says if it
+# cannot take it.
 my @operations = (
 	[ 2, 'pause', sub { _call('pause', @_) } ],
 	[ 3, 'resume', sub { _call('resume', @_) } ],
 	[ 1, 'flush', sub { _call('flush', @_, "interval '100 ms'") } ],
 	[ 2, 'requeue', \&_requeue ],
-	[ 1, 'replay', sub { _call('replay', @_, _range()) } ],
+	[ 1, 'replay', sub { _call('replay', @_, _range()) }, 'takes_replays' ],
 	[ 4, 'retention', \&_retain ]);
 
 # As Torture::Faults lists what it draws from: none of them kills.
@@ -23,9 +24,10 @@ sub of
 	my ($ledger) = @_;
 
 	return map {
-		my (undef, $name, $do) = @$_;
+		my (undef, $name, $do, $asked) = @$_;
 
-		[ $_->[0], $name, 0, sub { $do->($ledger->{server}, _any($ledger)) } ]
+		[ $_->[0], $name, 0,
+			sub { $do->($ledger->{server}, _any($ledger, $asked)) } ]
 	} @operations;
 }
 
@@ -40,8 +42,12 @@ sub undo
 
 sub _any
 {
-	my ($ledger) = @_;
-	my @targets = $ledger->targets;
+	my ($ledger, $asked) = @_;
+	my @targets = grep {
+		my $store = $ledger->store($_);
+
+		!defined $asked || !$store->can($asked) || $store->$asked
+	} $ledger->targets;
 
 	return $targets[ rand @targets ];
 }
