@@ -98,12 +98,32 @@ sub new
 		$self->{own_dir} = File::Temp->newdir('kafka_XXXX', TMPDIR => 1);
 		$self->{dir} = $self->{own_dir}->dirname;
 	}
-	$self->{$_} = PostgreSQL::Test::Cluster::get_free_port()
+	$self->{$_} = $self->_free_port
 	  foreach qw(port controller_port sasl_port tls_port);
 	$self->{wire_port} = $self->{wire}->($self->{port}) if $self->{wire};
 	$self->_format;
 	$self->start if $start;
 	return $self;
+}
+
+# NB: below those that the system gives to whoever connects, as it must be free
+# still when the broker comes back.  Without a test's set-up nobody reserves any.
+sub _free_port
+{
+	my ($self) = @_;
+
+	return PostgreSQL::Test::Cluster::get_free_port() if $self->{own_dir};
+	for (;;)
+	{
+		my $port = 12000 + int rand 20000;
+
+		return $port
+		  if IO::Socket::INET->new(
+			LocalAddr => '127.0.0.1',
+			LocalPort => $port,
+			Listen => 1);
+	}
+	return;
 }
 
 sub _format
