@@ -120,6 +120,7 @@ static const TlBackend backend = {
 	.audit = tlbq_audit,
 	.inspect = tlbq_inspect,
 	.migrate = tlbq_migrate,
+	.watermark = tlbq_watermark,
 	.check_health = tlbq_check_health,
 	.describe = tlbq_describe,
 	.encode = tlbq_encode

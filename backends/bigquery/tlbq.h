@@ -285,6 +285,7 @@ extern char *tlbq_format_stream(const TlbqStream *stream);
 
 #define TLBQ_VERSION_LABEL	"tokenledger_version"
 #define TLBQ_LEDGER_LABEL	"tokenledger_ledger"
+#define TLBQ_UNTIL_LABEL	"tokenledger_until-"	/* with the ledger's id */
 
 extern bool tlbq_load_table(TlbqState *state, TlVerdict *verdict);
 extern bool tlbq_batch_fits(TlbqState *state, const TlBatch *batch,
@@ -307,6 +308,8 @@ extern TlOutcome tlbq_inspect(TlSession *session, TlRemote *remote,
 							  TlVerdict *verdict);
 extern TlOutcome tlbq_migrate(TlSession *session, const TlMigration *step,
 							  bool up, TlVerdict *verdict);
+extern TlOutcome tlbq_watermark(TlSession *session, int64 until,
+								TlVerdict *verdict);
 extern TlOutcome tlbq_audit(TlSession *session, int64 from, int64 to,
 							bool by_event, TlSumCB emit, void *arg,
 							TlVerdict *verdict);

@@ -19,7 +19,6 @@ return {
 	own_state => 1,
 	waits => 2,
 	seeds => 4,
-	watermark => undef,
 	variants => [
 		map +{
 			name => $_,
@@ -36,6 +35,14 @@ return {
 		my ($node, $variant, $name) = @_;
 
 		return $peer->url(table => $name, expiration => 0);
+	},
+	watermark => sub {
+		my ($node, $place) = @_;
+		my ($table) = $place =~ /table=([a-z0-9_]+)/;
+		my $labels = $peer->request('GET',
+			"/bigquery/v2/projects/p/datasets/d/tables/$table")->{labels};
+
+		return map { $labels->{$_} } grep { /^tokenledger_until-/ } keys %$labels;
 	},
 	ids => sub {
 		my ($node, $place) = @_;
