@@ -27,7 +27,7 @@ extern void fuzz_one(const char *text, size_t len);
 	} while (0)
 
 extern void fuzz_failed(const char *what, const char *file, int line)
-			pg_attribute_noreturn();
+			__attribute__((noreturn));
 
 /* The input, taken piece by piece; zeroes once it is used up. */
 typedef struct FuzzInput
