@@ -21,6 +21,9 @@
  *	- A request's body is read once.  There is no CURLOPT_SEEKFUNCTION, so
  *	  libcurl cannot rewind it and send it again when a connection that was
  *	  kept open turns out to be dead: the server may have acted on it.
+ *	- After a request that failed the easy handle is another one: libcurl 8
+ *	  goes on trying to rewind, with every request of that handle, what it
+ *	  could not rewind once.  Connections belong to the multi handle.
  *
  *-------------------------------------------------------------------------
  */
@@ -72,8 +75,9 @@ struct TlHttp
 	MemoryContextCallback reset;
 	CURLM	   *multi;
 	CURL	   *easy;
+	TlHttpSettings settings;	/* of the easy handle */
+	bool		stale;			/* its last request has failed */
 	bool		fd_reserved;
-	bool		http2;
 
 	/* What libcurl waits for. */
 	Socket		sockets[MAX_SOCKETS];
@@ -94,10 +98,10 @@ struct TlHttp
 	char		error[CURL_ERROR_SIZE];
 };
 
-static const char *create_handles(TlHttp *http,
-								  const TlHttpSettings *settings);
+static const char *create_handles(TlHttp *http);
+static const char *renew_easy(TlHttp *http);
 static const char *set_up_multi(TlHttp *http);
-static const char *set_up_easy(TlHttp *http, const TlHttpSettings *settings);
+static const char *set_up_easy(TlHttp *http);
 static const char *set_up_version(CURL *easy,
 								  const TlHttpSettings *settings);
 static const char *set_up_tls(CURL *easy, const TlHttpSettings *settings);
@@ -157,7 +161,7 @@ tl_http_create(const TlCore *core, TlSession *session,
 	http->core = core;
 	http->session = session;
 	http->timer_at = -1;
-	http->http2 = settings->http2;
+	http->settings = *settings;
 	http->reply_headers.limit = MAX_HEADERS;
 	http->reset.func = release;
 	http->reset.arg = http;
@@ -169,14 +173,14 @@ tl_http_create(const TlCore *core, TlSession *session,
 		return NULL;
 	}
 	block_signals(&before);
-	*error = create_handles(http, settings);
+	*error = create_handles(http);
 	restore_signals(&before);
 	return *error == NULL ? http : NULL;
 }
 
 /* NULL, or what libcurl cannot do. */
 static const char *
-create_handles(TlHttp *http, const TlHttpSettings *settings)
+create_handles(TlHttp *http)
 {
 	static bool initialized = false;
 	const char *error;
@@ -185,11 +189,24 @@ create_handles(TlHttp *http, const TlHttpSettings *settings)
 		return "curl_global_init() failed";
 	initialized = true;
 	http->multi = curl_multi_init();
-	http->easy = curl_easy_init();
-	if (http->multi == NULL || http->easy == NULL)
+	if (http->multi == NULL)
 		return "libcurl is out of memory";
 	error = set_up_multi(http);
-	return error ? error : set_up_easy(http, settings);
+	return error ? error : renew_easy(http);
+}
+
+/* NULL, or what libcurl cannot do. */
+static const char *
+renew_easy(TlHttp *http)
+{
+	const char *error;
+
+	if (http->easy != NULL)
+		curl_easy_cleanup(http->easy);
+	http->easy = curl_easy_init();
+	error = http->easy ? set_up_easy(http) : "libcurl is out of memory";
+	http->stale = error != NULL;
+	return error;
 }
 
 static const char *
@@ -205,9 +222,10 @@ set_up_multi(TlHttp *http)
 
 /* What is the same for every request. */
 static const char *
-set_up_easy(TlHttp *http, const TlHttpSettings *settings)
+set_up_easy(TlHttp *http)
 {
 	CURL	   *easy = http->easy;
+	const TlHttpSettings *settings = &http->settings;
 	const char *error;
 
 	SETOPT(easy, CURLOPT_NOSIGNAL, 1L);
@@ -295,7 +313,7 @@ void
 tl_http_perform(TlHttp *http, const TlHttpRequest *request,
 				TlHttpReply *reply)
 {
-	const char *error;
+	const char *error = NULL;
 	sigset_t	before;
 
 	memset(reply, 0, sizeof(*reply));
@@ -307,7 +325,12 @@ tl_http_perform(TlHttp *http, const TlHttpRequest *request,
 	http->reply_headers.len = http->reply_body.len = 0;
 	http->reply_headers.full = http->reply_body.full = false;
 	http->reply_body.limit = request->max_reply;
-	error = set_up_request(http, request);
+	block_signals(&before);
+	if (http->stale)
+		error = renew_easy(http);
+	restore_signals(&before);
+	if (error == NULL)
+		error = set_up_request(http, request);
 	if (error == NULL)
 	{
 		block_signals(&before);
@@ -330,6 +353,7 @@ tl_http_perform(TlHttp *http, const TlHttpRequest *request,
 	block_signals(&before);
 	(void) curl_multi_remove_handle(http->multi, http->easy);
 	restore_signals(&before);
+	http->stale = reply->end != TL_HTTP_ANSWERED;
 	reply->sent = http->sent;
 	reply->body = http->reply_body.data;
 	reply->body_len = http->reply_body.len;
@@ -350,7 +374,7 @@ set_up_request(TlHttp *http, const TlHttpRequest *request)
 	SETOPT(easy, CURLOPT_TIMEOUT_MS, (long) Max(left, 1));
 	SETOPT(easy, CURLOPT_CUSTOMREQUEST, request->method);
 	SETOPT(easy, CURLOPT_ACCEPT_ENCODING, request->decode ? "" : NULL);
-	if (http->http2)
+	if (http->settings.http2)
 	{
 		const char *error = choose_version(easy, request->url);
 

@@ -24,8 +24,6 @@ static char *channel_name(const TlsfState *state);
 static bool read_status(TlsfChannel *channel, TlJson *status,
 						const char *errors, TlVerdict *verdict);
 static bool healthy(const char *code);
-static bool read_offset_token(const TlsfChannel *channel, pg_uuid_t *token,
-							  int32 *rows);
 static bool keep_continuation(TlsfChannel *channel, TlJson *answer,
 							  TlVerdict *verdict);
 
@@ -179,38 +177,19 @@ tlsf_ask_channel(TlsfState *state, TlsfError *error, TlVerdict *verdict)
 int32
 tlsf_committed_rows(const TlsfChannel *channel, const TlBatch *batch)
 {
+	const char *slash = strchr(channel->committed, '/');
+	char	   *prefix;
 	pg_uuid_t	token;
-	int32		rows;
+	long		rows;
 
-	if (!read_offset_token(channel, &token, &rows) ||
+	if (slash == NULL)
+		return -1;
+	prefix = pnstrdup(channel->committed, slash - channel->committed);
+	if (!tlsf_read_uuid(prefix, &token) ||
 		memcmp(&token, &batch->token, UUID_LEN) != 0)
 		return -1;
-	return rows;
-}
-
-/* Has anything been committed by it that was ours? */
-bool
-tlsf_has_offset_token(const TlsfChannel *channel)
-{
-	pg_uuid_t	token;
-	int32		rows;
-
-	return read_offset_token(channel, &token, &rows);
-}
-
-static bool
-read_offset_token(const TlsfChannel *channel, pg_uuid_t *token, int32 *rows)
-{
-	const char *slash = strchr(channel->committed, '/');
-	long		number;
-
-	if (slash == NULL ||
-		!tlsf_read_uuid(pnstrdup(channel->committed,
-								 slash - channel->committed), token))
-		return false;
-	number = strtol(slash + 1, NULL, 10);
-	*rows = (int32) Min(Max(number, 0), PG_INT32_MAX);
-	return true;
+	rows = strtol(slash + 1, NULL, 10);
+	return (int32) Min(Max(rows, 0), PG_INT32_MAX);
 }
 
 char *

@@ -11,10 +11,10 @@
  * within the same time range that a MERGE looks at.
  *
  * With mode=streaming opening the lane's channel is the fence: what was not
- * committed is discarded, and the offset token says how much of the batch
- * was.  Where it does not say, and for what other lanes or another server may
- * have sent, the table is asked, after the same time: rows of another channel
- * are committed within seconds, or never.
+ * committed is discarded, and the offset token says whether the batch was.
+ * Where it was not, or not to its end, and for what other lanes or another
+ * server may have sent, the table is asked, after the same time: rows of
+ * another channel are committed within seconds, or never.
  *
  *-------------------------------------------------------------------------
  */
@@ -91,23 +91,18 @@ reopen_channel(TlsfState *state, bool *dropped, TlVerdict *verdict)
 
 /*
  * The channel has just been opened: nothing that was appended can come any
- * more.  A batch that overlaps with no other has been sent under this token
- * only, with these rows in this order, so the token's number is that of its
- * first rows that are there.  The token of another batch says that none of
- * this one are, if it was sent by the channel at all; no token says nothing:
- * the channel may be a new one of that name.
+ * more.  If the batch was committed to its end, it is there.  A smaller
+ * number of rows is not taken for the batch's first ones: it might be that of
+ * another cut under the same token.  Nor is another batch's token taken for
+ * saying that none of its events are there.
  */
 static bool
 channel_tells(TlsfState *state, TlBatch *batch)
 {
-	int32		committed = tlsf_committed_rows(&state->channel, batch);
-
-	if (batch->history == TL_OVERLAP || committed > batch->nrows)
+	if (tlsf_committed_rows(&state->channel, batch) != batch->nrows ||
+		batch->history == TL_OVERLAP)
 		return false;
-	if (committed < 0)
-		return tlsf_left_streaming(state->session) &&
-			tlsf_has_offset_token(&state->channel);
-	for (int32 row = 0; row < committed; row++)
+	for (int32 row = 0; row < batch->nrows; row++)
 		tlsf_core->mark_landed(batch, row);
 	return true;
 }

@@ -264,7 +264,6 @@ extern bool tlsf_ask_channel(TlsfState *state, TlsfError *error,
 							 TlVerdict *verdict);
 extern int32 tlsf_committed_rows(const TlsfChannel *channel,
 								 const TlBatch *batch);
-extern bool tlsf_has_offset_token(const TlsfChannel *channel);
 extern char *tlsf_offset_token(const TlBatch *batch, int32 rows);
 extern void tlsf_drop_channel(TlsfState *state);
 extern TlOutcome tlsf_stream_batch(TlsfState *state, TlBatch *batch,
