@@ -16,6 +16,7 @@ return {
 	own_state => 1,
 	waits => 2,
 	seeds => 6,
+	watermark => undef,
 	variants => [
 		{
 			name => 'txn',
