@@ -8,6 +8,7 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib "$FindBin::RealBin/../t/lib";
 
+use Torture::Pgxs;
 use BigQueryPeer;
 use Torture::BigQueryRequests;
 

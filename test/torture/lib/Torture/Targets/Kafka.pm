@@ -14,6 +14,7 @@ use FindBin;
 use JSON::PP ();
 
 use lib "$FindBin::RealBin/../t/lib";
+use Torture::Pgxs;
 use KafkaPeer;
 use Torture::Wire;
 use Torture::Writer;

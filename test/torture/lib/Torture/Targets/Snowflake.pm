@@ -13,6 +13,7 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib "$FindBin::RealBin/../t/lib";
 
+use Torture::Pgxs;
 use SnowflakePeer;
 use Torture::SnowflakeRequests;
 
