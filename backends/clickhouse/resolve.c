@@ -34,6 +34,7 @@ typedef struct EventRow
 	int32		row;
 } EventRow;
 
+static bool lacks_some(const TlBatch *batch, const bool *present);
 static bool token_counts(TlchState *state, const TlBatch *batch);
 static bool use_token_up(TlchState *state, const TlBatch *batch,
 						 const bool *present, TlVerdict *verdict);
@@ -61,7 +62,7 @@ tlch_resolve(TlSession *session, TlBatch *batch, bool fence,
 		(fence && !tlch_fence(state, batch, verdict)) ||
 		!look_up(state, batch, present, verdict))
 		return TL_RETRY;
-	if (fence && token_counts(state, batch) &&
+	if (fence && lacks_some(batch, present) && token_counts(state, batch) &&
 		!(use_token_up(state, batch, present, verdict) &&
 		  look_up(state, batch, present, verdict)))
 		return TL_RETRY;
@@ -77,6 +78,15 @@ look_up(TlchState *state, const TlBatch *batch, bool *present,
 {
 	return catch_up(state, verdict) &&
 		tlch_find_events(state, batch, present, verdict);
+}
+
+static bool
+lacks_some(const TlBatch *batch, const bool *present)
+{
+	for (int32 row = 0; row < batch->nrows; row++)
+		if (!present[row])
+			return true;
+	return false;
 }
 
 /* Does the table remember tokens, and can it be written? */
