@@ -39,6 +39,8 @@ class Handler(BaseHTTPRequestHandler):
         try:
             length = int(self.headers.get('Content-Length') or 0)
             self.body = self.rfile.read(length)
+            if len(self.body) < length:
+                raise Disconnect
             if self.url.path.startswith('/_'):
                 self.administer(f'{self.command} {self.url.path}')
             elif (self.url.path.startswith('/v2/streaming')

@@ -8,6 +8,7 @@ import base64
 import gzip
 import hashlib
 import json
+import socket
 import sys
 import time
 import urllib.error
@@ -167,6 +168,23 @@ def append(path, scoped, continuation, rows, begin, end, packed=True):
                 scoped)
 
 
+def append_headers_only(path, scoped, continuation):
+    """What is answered when the connection ends before the rows."""
+    with socket.create_connection(('127.0.0.1', PORT)) as connection:
+        connection.sendall((
+            f'POST {path}/rows?continuationToken={continuation}'
+            '&startOffsetToken=y&endOffsetToken=z&requestId=r HTTP/1.1\r\n'
+            f'Host: 127.0.0.1:{PORT}\r\nAuthorization: Bearer {scoped}\r\n'
+            'X-Snowflake-Authorization-Token-Type: OAUTH\r\n'
+            'Content-Type: application/x-ndjson\r\n'
+            'Content-Length: 8\r\n\r\n').encode())
+        connection.shutdown(socket.SHUT_WR)
+        try:
+            return connection.recv(1)
+        except ConnectionResetError:
+            return b''
+
+
 def check_streaming():
     host = call('GET', '/v2/streaming/hostname')[1].strip()
     form = urllib.parse.urlencode({
@@ -199,6 +217,9 @@ def check_streaming():
           'what was not committed is discarded')
     check(append(rows, scoped, body['next_continuation_token'], [{'N': 2}],
                  'b', 'b')[0] == 400, 'the earlier writer is fenced')
+    check(append_headers_only(rows, scoped,
+                              again['next_continuation_token']) == b'',
+          'an append without its rows is not answered')
     append(rows, scoped, again['next_continuation_token'],
            [{'N': 40}, {'N': 'x'}, {'X': 1}], 'c', 'd')
     status = wait_for(pipe, scoped, 'd')
