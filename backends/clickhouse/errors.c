@@ -274,11 +274,11 @@ copy_words(char *to, Size size, const char *from)
 	to[len] = '\0';
 }
 
-/* "... violated at row 17. ...", "(at row 17)": counted from 1. */
+/* "... violated at row 17. ...", "(at row 17)": counted from 1; 0: none. */
 static int64
 find_row(const char *text)
 {
 	const char *p = strstr(text, "at row ");
 
-	return p ? strtoll(p + 7, NULL, 10) : 0;
+	return p ? Max(strtoll(p + 7, NULL, 10), 0) : 0;
 }

@@ -96,6 +96,10 @@ test_messages(void)
 	CHECK_INT(e.row, 3);
 	CHECK(strstr(e.message, "-3") == NULL);
 	CHECK(strstr(e.message, "VIOLATED_CONSTRAINT") != NULL);
+
+	unit_test("a row is counted from 1");
+	e = parsed(500, "469", "at row -2 at row 3");
+	CHECK_INT(e.row, 0);
 }
 
 static void
