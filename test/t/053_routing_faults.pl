@@ -167,6 +167,7 @@ sub land_unknown
 foreach my $table (qw(refuses asked))
 {
 	set_targets($node, target($table, start => 'now'));
+	status_is($table, 'state', 'running', "$table: what comes now is sent");
 	insert_some(10);
 	caught_up_ok($node, 'app', $table);
 	if ($table eq 'asked')
