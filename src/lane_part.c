@@ -21,6 +21,7 @@
 #include "lane.h"
 #include "lane_transaction.h"
 
+static int32 read_part(Lane *lane, bool again, QueuePart *part);
 static void begin_batch(Lane *lane, bool keep_cut, int64 event_bytes);
 static void cut_part(Lane *lane, QueuePart *part, int32 taken,
 					 QueuePosition upto, bool cut);
@@ -30,75 +31,78 @@ static void keep_unread_held(Lane *lane);
 static bool is_kept_back(const BatchBuilder *builder, const pg_uuid_t *id);
 static int32 held_rows(const Lane *lane, int32 taken);
 static bool same_membership(const QueuePart *a, const QueuePart *b);
-static bool make_part_durable(Lane *lane, const QueuePart *part);
+static bool make_part_durable(Lane *lane, const QueuePart *part, bool same);
 static void refuse_ours(Lane *lane);
 
-/*
- * false: the lane's row is another's.  NB: a part that may have been
- * attempted is read with the limit of then for one event: one that would be
- * too large now may have landed.
- */
+/* false: the lane's row is another's. */
 bool
 lane_build_part(Lane *lane)
 {
-	Queue	   *queue = &lane->queue;
-	bool		again = lane->recovered && queue->row.part.durable;
-	QueuePosition upto = again ? queue->row.part.last : queue_end();
-	QueuePart	part = {
-		.event_bytes = again ? queue->row.part.event_bytes :
-			queue->event_bytes
-	};
-	bool		pass_over = lane->pass_over_held && !again &&
-		queue->row.range.claimed;
-	bool		superseded = false;
-	int32		taken;
-	bool		cut;
+	const QueuePart *row = &lane->queue.row.part;
+	bool		again = lane->recovered && row->durable;
+	bool		same;
+	QueuePart	part;
+	int32		taken = read_part(lane, again, &part);
 
-	begin_batch(lane, again, part.event_bytes);
-	if (!again && queue->row.range.claimed)
-		upto = queue->row.range.last;
-	taken = queue_read(queue, lane->builder, &lane->choice, !pass_over, upto);
-	cut = batch_full(lane->builder);
-	MemoryContextSwitchTo(lane->part_mcxt);
-	batch_finish(lane->builder, &lane->whole);
-	cut_part(lane, &part, taken, upto, cut);
-	part.history = history_before(lane, !pass_over);
-	lane->pass_over_held = pass_over;
-	lane->held_crowd = cut && taken == 0 && queue->row.range.claimed;
-	if (cut || pass_over)
-		keep_unread_held(lane);
-	else
-		lane->settlement.held_gone = list_length(queue->row.held) -
-			(batch_taken(lane->builder) - taken);
-	lane->settlement.taken = taken;
-	if (!lane_sends_again(lane))
-		lane->settlement.filtered = batch_filtered(lane->builder);
-
-	if (again && part.rows == queue->row.part.rows &&
-		part.checksum == queue->row.part.checksum)
-		part.last = upto;
+	same = again && part.rows == row->rows && part.checksum == row->checksum;
+	if (same)
+		part.last = row->last;
 	else if (again)
 	{
-		if (!queue_distrust_range(queue))
+		if (!queue_distrust_range(&lane->queue))
 			return false;
 		part.history = TL_OVERLAP;
-		part.token = queue->row.part.token;
-		superseded = true;
-		again = false;
+		part.token = row->token;
 	}
-	lane->attempt_base = part.history;
-	if (again)
-		lane->attempt_base = Max(lane->attempt_base,
-								 queue->row.part.history);
-	lane->recovered = again;
-	if (!make_part_durable(lane, &part))
+	lane->attempt_base = same ? Max(part.history, row->history) :
+		part.history;
+	if (!make_part_durable(lane, &part, same))
 		return false;
-	lane->recovered |= superseded;
+	lane->recovered = again;
 	lane->part = part_create(lane->whole.nrows);
 	part_expect(lane->part, held_rows(lane, taken),
 				lane->held_heard || requeue_heard(lane));
 	refuse_ours(lane);
 	return true;
+}
+
+/*
+ * Reads the row's part again, or the next one; returns how many of the range's
+ * events it has.  NB: a part that may have been attempted is read with the limit
+ * of then for one event: one that would be too large now may have landed.
+ */
+static int32
+read_part(Lane *lane, bool again, QueuePart *part)
+{
+	Queue	   *queue = &lane->queue;
+	LaneRow    *row = &queue->row;
+	bool		pass_over = lane->pass_over_held && !again &&
+		row->range.claimed;
+	QueuePosition upto = again ? row->part.last :
+		row->range.claimed ? row->range.last : queue_end();
+	int32		taken;
+	bool		cut;
+
+	memset(part, 0, sizeof(*part));
+	part->event_bytes = again ? row->part.event_bytes : queue->event_bytes;
+	begin_batch(lane, again, part->event_bytes);
+	taken = queue_read(queue, lane->builder, &lane->choice, !pass_over, upto);
+	cut = batch_full(lane->builder);
+	MemoryContextSwitchTo(lane->part_mcxt);
+	batch_finish(lane->builder, &lane->whole);
+	cut_part(lane, part, taken, upto, cut);
+	part->history = history_before(lane, !pass_over);
+	lane->pass_over_held = pass_over;
+	lane->held_crowd = cut && taken == 0 && row->range.claimed;
+	if (cut || pass_over)
+		keep_unread_held(lane);
+	else
+		lane->settlement.held_gone = list_length(row->held) -
+			(batch_taken(lane->builder) - taken);
+	lane->settlement.taken = taken;
+	if (!lane_sends_again(lane))
+		lane->settlement.filtered = batch_filtered(lane->builder);
+	return taken;
 }
 
 /* keep_cut: the batch holds what the row's part held. */
@@ -239,14 +243,17 @@ same_membership(const QueuePart *a, const QueuePart *b)
 		a->rows == b->rows && a->checksum == b->checksum;
 }
 
-/* Keeps the row's token where the row's part is this one. */
+/*
+ * Keeps the row's token where the row's part is this one.  same: it was read
+ * again, and is what it was.
+ */
 static bool
-make_part_durable(Lane *lane, const QueuePart *part)
+make_part_durable(Lane *lane, const QueuePart *part, bool same)
 {
 	const QueuePart *row = &lane->queue.row.part;
 
 	if (row->durable && same_membership(part, row) &&
-		(lane->recovered || row->history == part->history))
+		(same || row->history == part->history))
 		return true;
 	return queue_begin_part(&lane->queue, part);
 }
