@@ -27,6 +27,9 @@
 
 #define NO_TABLE_MS		1000	/* between looks for one that is being made */
 
+/* So often a step of making it fails before a table is taken as it is. */
+#define MAX_FAILED_STEPS	5
+
 static bool open_session(Lane *lane);
 static bool inspect_store(Lane *lane);
 static bool look_at_store(Lane *lane, TlRemote *remote);
@@ -254,8 +257,8 @@ table_missing(Lane *lane)
 
 /*
  * Between two steps of making the table it has not all the columns yet; what
- * was sent now would lack them for ever.  Once a step has failed, those that
- * there are have to do.
+ * was sent now would lack them for ever.  Once a step has failed over and over,
+ * those that there are have to do.
  */
 static bool
 unfinished(Lane *lane, const TlRemote *remote)
@@ -264,7 +267,7 @@ unfinished(Lane *lane, const TlRemote *remote)
 
 	return target->auto_migrate != AUTO_MIGRATE_OFF &&
 		remote->version < registry_newest_version(target->backend) &&
-		queue_is_migrating(&lane->queue);
+		queue_is_migrating(&lane->queue, MAX_FAILED_STEPS);
 }
 
 /* The end of the job wakes us sooner. */

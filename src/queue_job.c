@@ -118,13 +118,14 @@ queue_request_migration(Queue *queue)
 }
 
 bool
-queue_is_migrating(Queue *queue)
+queue_is_migrating(Queue *queue, int max_failures)
 {
 	QueueArgs	args = {0};
 	bool		found;
 
 	lane_begin_reading();
 	arg_add(&args, Int32GetDatum(queue->target_id));
+	arg_add(&args, Int32GetDatum(max_failures));
 	found = queue_run(Q_IS_MIGRATING, &args) > 0;
 	lane_commit();
 	return found;

@@ -422,8 +422,9 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 	[Q_IS_MIGRATING] = {
 		"SELECT FROM token_ledger.job WHERE target_id"
 		" OPERATOR(pg_catalog.=) $1 AND kind OPERATOR(pg_catalog.=) 'migrate'"
-		" AND requested_by IS NULL AND error IS NULL AND " OPEN_JOB
-		" LIMIT 1", NULL, NULL, 1, {INT4OID}},
+		" AND requested_by IS NULL AND (error IS NULL OR attempts"
+		" OPERATOR(pg_catalog.<) $2) AND " OPEN_JOB
+		" LIMIT 1", NULL, NULL, 2, {INT4OID, INT4OID}},
 	[Q_DELETE_EXPIRED] = {
 		"SELECT at_xid, at_seq, seen, deleted FROM"
 		" token_ledger.delete_expired(pg_catalog.now()"

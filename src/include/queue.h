@@ -321,8 +321,8 @@ extern bool queue_claim_job(Queue *queue, const QueueJob *job, int32 rows);
 /* Of the table to the newest version, unless one is open. */
 extern void queue_request_migration(Queue *queue);
 
-/* Is such a request of our own under way, and nothing has gone wrong? */
-extern bool queue_is_migrating(Queue *queue);
+/* Is such a request of our own under way, and its step has not failed often? */
+extern bool queue_is_migrating(Queue *queue, int max_failures);
 
 /*
  * Dead letters that are to be sent again: queue_requeue.c.  Both are called
