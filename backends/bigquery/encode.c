@@ -20,12 +20,8 @@
  */
 #include "postgres.h"
 
+#include "../common/tl_proto.h"
 #include "tlbq.h"
-
-/* Wire types of protocol buffers (protobuf.dev, "Encoding"). */
-#define VARINT				0
-#define FIXED64				1
-#define DELIMITED			2
 
 /* Types and labels of google/protobuf/descriptor.proto. */
 #define TYPE_DOUBLE			1
@@ -53,12 +49,6 @@ static void put_text(StringInfo out, int number, const char *text);
 static void put_int(StringInfo out, int number, uint64 value);
 static void put_tag_and_length(StringInfo out, int number, uint64 len);
 static void put_frame(StringInfo head, Size len);
-
-static inline char *
-put_tag(char *p, int number, int wire_type)
-{
-	return tlbq_put_varint(p, (uint64) number << 3 | wire_type);
-}
 
 static inline int
 varint_len(uint64 value)
@@ -160,14 +150,15 @@ tlbq_encode_rows(StringInfo out, const TlBatch *batch)
 		int			begin = out->len;
 		int			head;
 		int			len;
-		char		length[1 + TLBQ_MAX_VARINT];
+		char		length[1 + TL_MAX_VARINT];
 
 		/* Most rows' lengths take two bytes; others' rows are moved. */
 		enlargeStringInfo(out, 3);
 		out->len += 3;
 		encode_row(out, batch, row);
 		len = out->len - begin - 3;
-		head = tlbq_put_varint(put_tag(length, 1, DELIMITED), len) - length;
+		head = tl_put_varint(tl_put_tag(length, 1, TL_WIRE_DELIMITED),
+							 len) - length;
 		if (head != 3)
 		{
 			enlargeStringInfo(out, head);
@@ -200,7 +191,7 @@ encode_row(StringInfo out, const TlBatch *batch, int32 row)
 			continue;
 		}
 		text = tl_text(column, row, &len);
-		p = tlbq_put_varint(put_tag(p, i + 1, DELIMITED), len);
+		p = tl_put_varint(tl_put_tag(p, i + 1, TL_WIRE_DELIMITED), len);
 		out->len = p - out->data;
 		enlargeStringInfo(out, len + (batch->ncolumns - i) * MAX_FIXED);
 		p = out->data + out->len;
@@ -216,30 +207,24 @@ static char *
 put_field(char *p, const TlColumn *column, int number, int32 row)
 {
 	char		text[DECIMAL_TEXT];
-	double		value;
 	int			len;
 
 	switch (column->type)
 	{
 		case TL_UUID:
-			p = put_tag(p, number, DELIMITED);
+			p = tl_put_tag(p, number, TL_WIRE_DELIMITED);
 			*p++ = UUID_TEXT;
 			return put_uuid(p, tl_uuid(column, row));
 		case TL_TIMESTAMP:
 		case TL_INT64:
-			p = put_tag(p, number, VARINT);
-			return tlbq_put_varint(p, (uint64) tl_int64(column, row));
+			p = tl_put_tag(p, number, TL_WIRE_VARINT);
+			return tl_put_varint(p, (uint64) tl_int64(column, row));
 		case TL_FLOAT64:
-			p = put_tag(p, number, FIXED64);
-			value = tl_float64(column, row);
-#ifdef WORDS_BIGENDIAN
-#error "doubles are sent as they stand, which needs little-endian order"
-#endif
-			memcpy(p, &value, sizeof(value));
-			return p + sizeof(value);
+			p = tl_put_tag(p, number, TL_WIRE_FIXED64);
+			return tl_put_double(p, tl_float64(column, row));
 		case TL_DECIMAL:
 			len = tlbq_put_decimal(text, tl_int64(column, row)) - text;
-			p = put_tag(p, number, DELIMITED);
+			p = tl_put_tag(p, number, TL_WIRE_DELIMITED);
 			*p++ = (char) len;
 			memcpy(p, text, len);
 			return p + len;
@@ -309,18 +294,20 @@ put_text(StringInfo out, int number, const char *text)
 static void
 put_int(StringInfo out, int number, uint64 value)
 {
-	char		field[2 * TLBQ_MAX_VARINT];
-	char	   *p = tlbq_put_varint(put_tag(field, number, VARINT), value);
+	char		field[2 * TL_MAX_VARINT];
+	char	   *p = tl_put_tag(field, number, TL_WIRE_VARINT);
 
+	p = tl_put_varint(p, value);
 	appendBinaryStringInfo(out, field, p - field);
 }
 
 static void
 put_tag_and_length(StringInfo out, int number, uint64 len)
 {
-	char		field[2 * TLBQ_MAX_VARINT];
-	char	   *p = tlbq_put_varint(put_tag(field, number, DELIMITED), len);
+	char		field[2 * TL_MAX_VARINT];
+	char	   *p = tl_put_tag(field, number, TL_WIRE_DELIMITED);
 
+	p = tl_put_varint(p, len);
 	appendBinaryStringInfo(out, field, p - field);
 }
 

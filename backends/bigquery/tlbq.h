@@ -95,20 +95,6 @@ extern void tlbq_encode_append(const TlBatch *batch, const char *stream,
 							   TlbqAppend *append);
 extern char *tlbq_put_decimal(char *p, int64 value);
 
-static inline char *
-tlbq_put_varint(char *p, uint64 value)
-{
-	while (value >= 0x80)
-	{
-		*p++ = (char) (value | 0x80);
-		value >>= 7;
-	}
-	*p++ = (char) value;
-	return p;
-}
-
-#define TLBQ_MAX_VARINT		10
-
 /* ---- screen.c ---- */
 
 extern int32 tlbq_screen(const TlBatch *batch, bool partitioned, int64 now,

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * encode.c
- *	  An event becomes a JSON object: event.schema.json describes it.
+ *	  An event becomes a JSON object, which event.schema.json describes; or a
+ *	  protocol buffer (protobuf.c).
  *
  * A column that is NULL is left out.  Numbers that a reader of JSON would
  * round are texts: costs, exact to the last digit.  Doubles that JSON has no
@@ -32,38 +33,22 @@
 typedef struct EncodedColumn
 {
 	const TlColumn *column;
+	int			number;			/* in event.proto */
 	const char *label;			/* "name": with the comma before it */
 	int			label_len;
 } EncodedColumn;
 
 struct TlkfEncoder
 {
+	TlkfFormat	format;
 	int			ncolumns;
 	EncodedColumn columns[FLEXIBLE_ARRAY_MEMBER];
 };
 
-/* Columns by the version that brought them; others came with 1.0. */
-typedef struct Since
-{
-	const char *name;
-	const char *version;
-} Since;
-
-static const Since since[] = {
-	{"feature", "1.3"}, {"page", "1.3"}, {"component", "1.3"},
-	{"team", "1.3"}, {"project", "1.3"}, {"cost_center", "1.3"},
-	{"metadata_extra", "1.3"}, {"cached_tokens", "1.1"}, {NULL, "1.0"}
-};
-
-static const char *const base_columns[] = {
-	"event_id", "trace_id", "span_id", "parent_span_id", "timestamp",
-	"duration_ms", "provider", "model", "input_tokens", "output_tokens",
-	"total_tokens", "cost_usd", "endpoint", "request_type", "user_id",
-	"session_id", "organization_id", "app_name", "environment", "status",
-	"error_type", "error_message", "metadata", "request_preview",
-	"response_preview", NULL
-};
-
+static void put_fields(const TlkfEncoder *encoder, int32 row,
+					   StringInfo out);
+static void put_members(const TlkfEncoder *encoder, int32 row,
+						StringInfo out);
 static void put_value(StringInfo out, const TlColumn *column, int32 row);
 static void put_uuid(StringInfo out, const pg_uuid_t *uuid);
 static void put_time(StringInfo out, int64 time);
@@ -79,17 +64,19 @@ static void put_escape(StringInfo out, unsigned char c);
 
 /* Belongs to the current memory context, and to the batch. */
 TlkfEncoder *
-tlkf_encoder_create(const TlBatch *batch)
+tlkf_encoder_create(const TlBatch *batch, TlkfFormat format)
 {
 	Size		columns = sizeof(EncodedColumn) * (batch->ncolumns + 1);
 	TlkfEncoder *encoder = palloc(offsetof(TlkfEncoder, columns) + columns);
 
+	encoder->format = format;
 	encoder->ncolumns = batch->ncolumns;
 	for (int i = 0; i < batch->ncolumns; i++)
 	{
 		EncodedColumn *column = &encoder->columns[i];
 
 		column->column = &batch->columns[i];
+		column->number = tlkf_field_number(batch->columns[i].name);
 		column->label = psprintf(",\"%s\":", batch->columns[i].name);
 		column->label_len = strlen(column->label);
 	}
@@ -99,6 +86,28 @@ tlkf_encoder_create(const TlBatch *batch)
 /* Appends the event; to be asked before: tlkf_refusal(). */
 void
 tlkf_encode_row(const TlkfEncoder *encoder, int32 row, StringInfo out)
+{
+	if (encoder->format == TLKF_PROTOBUF)
+		put_fields(encoder, row, out);
+	else
+		put_members(encoder, row, out);
+}
+
+/* NB: the core gives a store of some version no columns that it has not. */
+static void
+put_fields(const TlkfEncoder *encoder, int32 row, StringInfo out)
+{
+	for (int i = 0; i < encoder->ncolumns; i++)
+	{
+		const EncodedColumn *column = &encoder->columns[i];
+
+		if (column->number > 0 && !tl_isnull(column->column, row))
+			tlkf_put_field(out, column->number, column->column, row);
+	}
+}
+
+static void
+put_members(const TlkfEncoder *encoder, int32 row, StringInfo out)
 {
 	int			start = out->len;
 
@@ -131,45 +140,10 @@ tlkf_refusal(const TlkfEncoder *encoder, int32 row)
 			continue;
 		time = tl_int64(column, row);
 		if (time < FIRST_TIME || time >= END_OF_TIME)
-			return psprintf("column \"%s\": a date-time of JSON has the years 1 to 9999 only",
+			return psprintf("column \"%s\": a message has times of the years 1 to 9999 only",
 							column->name);
 	}
 	return NULL;
-}
-
-/* The ledger's version that has these columns. */
-const char *
-tlkf_schema_version(const TlBatch *batch)
-{
-	const Since *s;
-
-	for (s = since; s->name != NULL; s++)
-		if (tlkf_find_column(batch, s->name) != NULL)
-			break;
-	return s->version;
-}
-
-/* NULL: the batch lacks it. */
-const TlColumn *
-tlkf_find_column(const TlBatch *batch, const char *name)
-{
-	for (int i = 0; i < batch->ncolumns; i++)
-		if (strcmp(batch->columns[i].name, name) == 0)
-			return &batch->columns[i];
-	return NULL;
-}
-
-/* Does any version of the ledger have this column? */
-bool
-tlkf_column_known(const char *name)
-{
-	for (const char *const *n = base_columns; *n != NULL; n++)
-		if (strcmp(*n, name) == 0)
-			return true;
-	for (const Since *s = since; s->name != NULL; s++)
-		if (strcmp(s->name, name) == 0)
-			return true;
-	return false;
 }
 
 static void
@@ -321,27 +295,34 @@ put_double(StringInfo out, double value)
 							   double_to_shortest_decimal_buf(value, text));
 }
 
-/* "-0.00000001": always 8 digits behind the point. */
 static void
 put_decimal(StringInfo out, int64 value)
 {
-	uint64		magnitude = value < 0 ? -(uint64) value : (uint64) value;
-	char		text[MAX_NUMBER_LEN + 4];
+	char		text[TLKF_MAX_DECIMAL + 2];
 	char	   *p = text;
+
+	*p++ = '"';
+	p = tlkf_format_decimal(p, value);
+	*p++ = '"';
+	appendBinaryStringInfo(out, text, p - text);
+}
+
+/* "-0.00000001": always 8 digits behind the point; no NUL. */
+char *
+tlkf_format_decimal(char *p, int64 value)
+{
+	uint64		magnitude = value < 0 ? -(uint64) value : (uint64) value;
 
 	if (value == PG_INT64_MIN)
 	{
-		appendStringInfoString(out, "\"NaN\"");
-		return;
+		memcpy(p, "NaN", 3);
+		return p + 3;
 	}
-	*p++ = '"';
 	if (value < 0)
 		*p++ = '-';
 	p = put_number(p, magnitude / 100000000);
 	*p++ = '.';
-	p = put_digits(p, (uint32) (magnitude % 100000000), 8);
-	*p++ = '"';
-	appendBinaryStringInfo(out, text, p - text);
+	return put_digits(p, (uint32) (magnitude % 100000000), 8);
 }
 
 static void

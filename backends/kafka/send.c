@@ -98,7 +98,7 @@ static void
 deliver(Delivery *d)
 {
 	const TlkfState *state = d->state;
-	TlkfEncoder *encoder = tlkf_encoder_create(d->batch);
+	TlkfEncoder *encoder = tlkf_encoder_create(d->batch, state->format);
 	const TlColumn *by = state->partition_by == NULL ? NULL :
 		tlkf_find_column(d->batch, state->partition_by);
 	StringInfoData value;
@@ -399,13 +399,19 @@ not_stored(const TlBatch *batch, TlOutcome outcome)
 	return batch->history == TL_FRESH ? outcome : TL_UNKNOWN;
 }
 
-/* TlBackend.encode: the messages' values, one a line. */
+/*
+ * TlBackend.encode: the messages' values.  JSON: one a line; protocol
+ * buffers: each behind its length.
+ */
 TlOutcome
 tlkf_encode(TlSession *session, const TlBatch *batch, StringInfo out,
 			TlVerdict *verdict)
 {
-	TlkfEncoder *encoder = tlkf_encoder_create(batch);
+	TlkfState  *state = session->private_state;
+	TlkfEncoder *encoder = tlkf_encoder_create(batch, state->format);
+	StringInfoData value;
 
+	initStringInfo(&value);
 	for (int32 row = 0; row < batch->nrows; row++)
 	{
 		const char *reason = tlkf_refusal(encoder, row);
@@ -415,8 +421,13 @@ tlkf_encode(TlSession *session, const TlBatch *batch, StringInfo out,
 			tlkf_fail(verdict, TL_CAUSE_DATA, NULL, "%s", reason);
 			return TL_REFUSED;
 		}
-		tlkf_encode_row(encoder, row, out);
-		appendStringInfoChar(out, '\n');
+		resetStringInfo(&value);
+		tlkf_encode_row(encoder, row, &value);
+		if (state->format == TLKF_PROTOBUF)
+			tlkf_put_length(out, value.len);
+		appendBinaryStringInfo(out, value.data, value.len);
+		if (state->format == TLKF_JSON)
+			appendStringInfoChar(out, '\n');
 	}
 	return TL_OK;
 }

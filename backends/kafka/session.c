@@ -25,6 +25,7 @@ static const char *parse_topic(TlkfState *state);
 static const char *parse_security(TlkfState *state);
 static const char *parse_sasl(TlkfState *state);
 static const char *parse_partitions(TlkfState *state);
+static const char *parse_format(TlkfState *state);
 static const char *check_properties(TlSession *session);
 static bool hosts_are_local(const char *hosts);
 static bool host_is_local(const char *host, Size len);
@@ -73,6 +74,8 @@ parse_options(TlkfState *state)
 		error = parse_sasl(state);
 	if (error == NULL)
 		error = parse_partitions(state);
+	if (error == NULL)
+		error = parse_format(state);
 	if (error == NULL)
 		error = check_properties(session);
 	if (error != NULL)
@@ -161,9 +164,28 @@ parse_partitions(TlkfState *state)
 	state->replication = int_option(session, "replication_factor", -1);
 	state->partition_by = tlkf_core->option(session, "partition_by");
 	if (state->partition_by != NULL &&
-		!tlkf_column_known(state->partition_by))
+		tlkf_field_number(state->partition_by) == 0)
 		return psprintf("option \"partition_by\": the ledger has no column \"%s\"",
 						state->partition_by);
+	return NULL;
+}
+
+/* Not a list of values: those that are refused have reasons. */
+static const char *
+parse_format(TlkfState *state)
+{
+	const char *format = tlkf_core->option(state->session, "format");
+
+	if (format == NULL || strcmp(format, "json") == 0)
+		return NULL;
+	if (strcmp(format, "avro") == 0)
+		return "format=avro is refused: its readers expect a schema registry, which this backend does not have; there are \"json\" and \"protobuf\"";
+	if (strcmp(format, "protobuf") != 0)
+		return psprintf("option \"format\" is \"%s\"; there are \"json\" and \"protobuf\"",
+						format);
+	if (state->has_table)
+		return "format=protobuf is refused: ClickHouse's reader would need event.proto among the server's own files; it reads \"json\"";
+	state->format = TLKF_PROTOBUF;
 	return NULL;
 }
 
@@ -306,6 +328,7 @@ tlkf_describe(TlSession *session, TlPairCB emit, void *arg)
 	emit(arg, "tls", state->tls ? "on" : "off");
 	emit(arg, "sasl", state->sasl ? state->sasl : "none");
 	emit(arg, "compression", compression ? compression : "zstd");
+	emit(arg, "format", state->format == TLKF_JSON ? "json" : "protobuf");
 	emit(arg, "partition_by", state->partition_by ? state->partition_by :
 		 "event_id");
 	emit(arg, "transactional", state->transactional ? "on" : "off");

@@ -17,23 +17,41 @@
 extern uint32 tlkf_murmur2(const void *data, Size len);
 extern int32 tlkf_partition(uint32 hash, int32 partitions);
 
+/* ---- fields.c ---- */
+
+extern int	tlkf_field_number(const char *name);
+extern const char *tlkf_schema_version(const TlBatch *batch);
+extern const TlColumn *tlkf_find_column(const TlBatch *batch,
+										const char *name);
+
 /* ---- encode.c ---- */
+
+typedef enum TlkfFormat
+{
+	TLKF_JSON,
+	TLKF_PROTOBUF
+} TlkfFormat;
 
 /* Columns of one batch, prepared for going through its rows. */
 typedef struct TlkfEncoder TlkfEncoder;
 
-extern TlkfEncoder *tlkf_encoder_create(const TlBatch *batch);
+extern TlkfEncoder *tlkf_encoder_create(const TlBatch *batch,
+										TlkfFormat format);
 extern void tlkf_encode_row(const TlkfEncoder *encoder, int32 row,
 							StringInfo out);
 extern const char *tlkf_refusal(const TlkfEncoder *encoder, int32 row);
-extern const char *tlkf_schema_version(const TlBatch *batch);
-extern const TlColumn *tlkf_find_column(const TlBatch *batch,
-										const char *name);
-extern bool tlkf_column_known(const char *name);
 extern void tlkf_format_uuid(char *out, const pg_uuid_t *uuid);
 extern void tlkf_parse_uuid(pg_uuid_t *uuid, const char *text);
+extern char *tlkf_format_decimal(char *p, int64 value);
 
 #define TLKF_UUID_LEN		36
+#define TLKF_MAX_DECIMAL	24	/* bytes */
+
+/* ---- protobuf.c ---- */
+
+extern void tlkf_put_field(StringInfo out, int number, const TlColumn *column,
+						   int32 row);
+extern void tlkf_put_length(StringInfo out, int32 len);
 
 /* ---- errors.c ---- */
 
@@ -64,6 +82,7 @@ typedef struct TlkfState		/* TlSession.private_state */
 	bool		transactional;
 	const char *transactional_id;	/* also the consumer group of tokens */
 	const char *partition_by;	/* column; NULL: the key */
+	TlkfFormat	format;			/* of values */
 	int			partitions;		/* of a topic that is made; -1: the broker
 								 * decides */
 	int			replication;	/* likewise */

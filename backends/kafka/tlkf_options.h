@@ -9,6 +9,10 @@
  *-------------------------------------------------------------------------
  */
 {
+	"format", TL_STRING_OPT, 0, "json",
+	.description = "of a message's value: json, or protobuf (event.proto)"
+},
+{
 	"partition_by", TL_STRING_OPT, 0,
 	.description = "column whose value chooses the partition; default: the key, which is event_id"
 },

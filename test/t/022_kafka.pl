@@ -1,5 +1,5 @@
-# Backend kafka with a real broker: the topic it makes, every kind of value,
-# keys, headers and partitions, what is too large, and who may not in.
+# Backend kafka with a real broker: the topic it makes, every kind of value in
+# both formats, keys, headers and partitions, what is too large, and who may not in.
 use strict;
 use warnings FATAL => 'all';
 
@@ -10,6 +10,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 use KafkaPeer;
+use ProtobufEvents;
 use TokenLedger;
 
 plan skip_all => kafka_hindrance() if kafka_hindrance();
@@ -161,6 +162,34 @@ EOC
 	"exact|1234|3|1\nplain|1234|3|1\nwhole|1234|3|1",
 	'times without a date-time and what is too large are refused, by name');
 
+# The same as protocol buffers, read by event.proto and nothing else.
+SKIP:
+{
+	skip protobuf_hindrance(), 4 if protobuf_hindrance();
+	set_targets($node, join ' ',
+		'plain=' . $broker->url('plain', lanes => 2, batch_rows => 100),
+		'binary=' . $broker->url('binary', format => 'protobuf',
+			batch_rows => 100));
+	kafka_forwarded_ok($node, 'app', 'binary', $broker,
+		decode => \&protobuf_to_json,
+		where => "provider <> 'beyond'",
+		name => 'protocol buffers hold the same');
+
+	my @binary = $broker->messages('binary');
+	my @json = protobuf_to_json(map { $_->{value} } @binary);
+
+	is( scalar(
+			grep { $json[$_] !~ /^\{"event_id":"\Q$binary[$_]{key}\E",/ }
+			  0 .. $#binary), 0, 'their key is the event id');
+	is( join(' ', sort { $a cmp $b } protobuf_fields()),
+		join(' ', sort { $a cmp $b } keys %{ $schema->{properties} }),
+		'event.proto has the fields of the JSON schema');
+	like(
+		$node->safe_psql('app',
+			"SELECT key || '=' || value FROM token_ledger.connection_info('binary')"),
+		qr/^format=protobuf$/m, 'connection_info names the format');
+}
+
 # Partitions: those that another producer chooses for these keys.
 set_targets($node, join ' ',
 	'plain=' . $broker->url('plain', lanes => 2, batch_rows => 100),
@@ -263,6 +292,8 @@ refused('bad_topic', $broker->url('a%20b'), qr/not made of/);
 refused('no_proof', $broker->url('a', user => 'ledger'), qr/password_file/);
 refused('no_column', $broker->url('a', partition_by => 'nothing'),
 	qr/no column "nothing"/);
+refused('avro', $broker->url('a', format => 'avro'), qr/schema registry/);
+refused('xml', $broker->url('a', format => 'xml'), qr/"json" and "protobuf"/);
 refused('unreachable', $broker->url('a', port => 1),
 	qr/^error\|network\|.*refused/);
 set_targets($node, "$plain tuned="

@@ -287,6 +287,7 @@ refused('reader', qr/clickhouse_collection/,
 		password_file => "$files/password"));
 refused('stranger', qr/^error\|auth\|/,
 	url('a', clickhouse_user => 'nobody'));
+refused('format', qr/event\.proto/, url('a', format => 'protobuf'));
 refused('database', qr/^error\|schema\|/, url('a', database => 'none'));
 
 # ClickHouse goes away: the topic takes the events all the same.  The lane has

@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "../../backends/common/tl_proto.h"
 #include "../../backends/bigquery/tlbq.h"
 #include "unit.h"
 
@@ -96,9 +97,9 @@ test_lengths(void)
 		initStringInfo(&out);
 		tlbq_encode_rows(&out, &batch);
 		*q++ = 0x0a;
-		q = tlbq_put_varint(q, lens[i]);
+		q = tl_put_varint(q, lens[i]);
 		*p++ = 0x0a;
-		p = tlbq_put_varint(p, q - inner + lens[i]);
+		p = tl_put_varint(p, q - inner + lens[i]);
 		memcpy(p, inner, q - inner);
 		p += q - inner;
 		CHECK_INT(out.len, p - head + lens[i]);

@@ -375,17 +375,32 @@ sub messages
 			'-t' => $topic,
 			'-o' => 'beginning',
 			'-X' => "isolation.level=$isolation",
-			'-f' => '%p\001%o\001%k\001%h\001%s\002'
+			'-f' => '%p\001%o\001%k\001%h\001%S\001%s'
 		],
 		'>', \$out, '2>', \$err);
 
 	die "kcat: $err" unless $ok;
-	return map {
-		my %message;
+	return _parse($out);
+}
 
-		@message{qw(partition offset key headers value)} = split /\001/, $_, 5;
-		\%message
-	} split /\002/, $out;
+# The length says where a value ends, which may have any byte.
+sub _parse
+{
+	my ($out) = @_;
+	my @messages;
+
+	while ($out =~ /\G([^\001]*)\001([^\001]*)\001([^\001]*)\001([^\001]*)\001(-?[0-9]+)\001/gc)
+	{
+		my %message;
+		my $len = $5 < 0 ? 0 : $5;
+
+		@message{qw(partition offset key headers)} = ($1, $2, $3, $4);
+		$message{value} = substr $out, pos($out), $len;
+		pos($out) += $len;
+		push @messages, \%message;
+	}
+	die 'not as kcat writes messages' unless (pos($out) // 0) == length $out;
+	return @messages;
 }
 
 =pod
@@ -460,7 +475,8 @@ sub fence
 Waits until the target has caught up and checks that its topic holds every
 event once, as the ledger has it, and nothing else.  topic; where: the events
 that it should hold; at_least_once: repetitions that the key identifies are
-left out; ours: messages without our headers are left out; timeout, name.
+left out; ours: messages without our headers are left out; decode: a function
+from the values to JSON texts; timeout, name.
 
 =cut
 
@@ -470,6 +486,7 @@ sub kafka_forwarded_ok
 	my $topic = delete $params{topic} // $target;
 	my $again = delete $params{at_least_once};
 	my $ours = delete $params{ours};
+	my $decode = delete $params{decode} // sub { return @_ };
 	my $name = $params{name} // "$target holds every event once";
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
@@ -480,22 +497,23 @@ sub kafka_forwarded_ok
 		%params,
 		name => $name,
 		wait => 0,
-		table => _copy($node, $peer, $topic, $again, $ours));
+		table => _copy($node, $peer, $topic, $again, $ours, $decode));
 }
 
 # JSON has no control characters, so these can be quote and delimiter.
 sub _copy
 {
-	my ($node, $peer, $topic, $again, $ours) = @_;
+	my ($node, $peer, $topic, $again, $ours, $decode) = @_;
 	my $copy = 'copy_' . ++$copies;
 	my $file = PostgreSQL::Test::Utils::tempdir() . "/$copy.json";
 	my %seen;
 
 	create_store($node, 'kafka_copy');
 	open my $out, '>', $file or die "$file: $!";
-	print $out map { "$_->{value}\n" }
-	  grep { !$again || !$seen{ $_->{key} }++ }
-	  grep { !$ours || $_->{headers} ne '' } $peer->messages($topic);
+	print $out map { "$_\n" } $decode->(
+		map { $_->{value} }
+		  grep { !$again || !$seen{ $_->{key} }++ }
+		  grep { !$ours || $_->{headers} ne '' } $peer->messages($topic));
 	close $out or die "$file: $!";
 	$node->safe_psql('kafka_copy', <<EOC);
 CREATE EXTENSION IF NOT EXISTS tokenledger;
