@@ -56,7 +56,8 @@ Why there can be no broker here, or no backend for it; undef if there can.
 
 sub kafka_hindrance
 {
-	my $libdir = qx("$ENV{PG_CONFIG}" --pkglibdir);
+	my $config = $ENV{PG_CONFIG} // 'pg_config';
+	my $libdir = qx("$config" --pkglibdir);
 
 	chomp $libdir;
 	return 'backend kafka was not built'
