@@ -131,6 +131,7 @@ const TlMigration tlch_migrations[] = {
 static TlOutcome tlck_open(TlSession *session, TlVerdict *verdict);
 static TlOutcome tlck_send(TlSession *session, TlBatch *batch,
 						   TlVerdict *verdict);
+static bool road_is_there(TlckState *state, TlVerdict *verdict);
 static TlOutcome tlck_audit(TlSession *session, int64 from, int64 to,
 							bool by_event, TlSumCB emit, void *arg,
 							TlVerdict *verdict);
@@ -196,21 +197,40 @@ tlck_open(TlSession *session, TlVerdict *verdict)
 	return TL_REFUSED;
 }
 
-/* TlBackend.send: what the table cannot hold does not go to the topic. */
+/*
+ * TlBackend.send: what the table cannot hold does not go to the topic, nor
+ * anything that nobody would read there.
+ */
 static TlOutcome
 tlck_send(TlSession *session, TlBatch *batch, TlVerdict *verdict)
 {
 	static const TlchTable unseen = {0};
 	TlckState  *state = session->private_state;
-	const TlchTable *table = tlck_clickhouse(state)->remote;
 	const char **reasons = palloc0(sizeof(char *) * (batch->nrows + 1));
+	const TlchTable *table;
 	TlOutcome	outcome;
 
+	if (!road_is_there(state, verdict))
+		return batch->history == TL_FRESH ? TL_RETRY : TL_UNKNOWN;
+	table = tlck_clickhouse(state)->remote;
 	if (tlch_screen(batch, table ? table : &unseen, reasons) > 0)
 		state->kafka.reasons = reasons;
 	outcome = tlkf_send(session, batch, verdict);
 	state->kafka.reasons = NULL;
 	return outcome;
+}
+
+/* Makes it, if the table's last step has left that to us. */
+static bool
+road_is_there(TlckState *state, TlVerdict *verdict)
+{
+	if (!state->road_missing)
+		return true;
+	tlch_begin(&state->inner.pub);
+	if (!tlck_road_make(state, verdict))
+		return false;
+	state->road_missing = false;
+	return true;
 }
 
 /* TlBackend.audit: what has arrived in the table. */
@@ -266,8 +286,9 @@ deduplicates(const TlchTable *table)
  * Where events do not get through they would pile up in the topic, so nothing
  * is sent.  The newest step then counts as not done, since whoever asks for
  * it, or for the schema, gets a new road.  NB: before the newest step there
- * need not be one yet (tlck_migrate); it will read the topic from its
- * beginning.
+ * need not be one yet (tlck_migrate).  If the steps end there, as the user
+ * asked for an older version or one of them failed, it is the first to send
+ * who makes it (tlck_send).
  */
 static TlOutcome
 judge_road(TlckState *state, TlRemote *remote, TlVerdict *verdict)
@@ -278,6 +299,7 @@ judge_road(TlckState *state, TlRemote *remote, TlVerdict *verdict)
 	TlckRoad	road;
 
 	initStringInfo(&why);
+	state->road_missing = false;
 	if (!tlck_road_look(state, &road, &why, verdict))
 		return TL_RETRY;
 	if (why.len > 0)
@@ -289,7 +311,10 @@ judge_road(TlckState *state, TlRemote *remote, TlVerdict *verdict)
 		before = m->version;
 	if (road == TLCK_ROAD_MISSING && remote->version > 0 &&
 		m->version != 0 && m[1].version != 0)
+	{
+		state->road_missing = true;
 		return TL_OK;
+	}
 	remote->version = before;
 	tlch_fail(verdict, TL_CAUSE_SCHEMA, NULL,
 			  "%s; token_ledger.create_schema() makes it anew", why.data);

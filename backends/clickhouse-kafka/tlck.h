@@ -28,6 +28,8 @@ typedef struct TlckState		/* TlSession.private_state */
 {
 	TlkfState	kafka;			/* first: Kafka's code sees this alone */
 	TlckInner	inner;
+	bool		road_missing;	/* when the store was looked at, and is still
+								 * to be made */
 } TlckState;
 
 extern void tlck_inner_core(const TlCore *core);

@@ -218,11 +218,11 @@ status_is('main', "state, remote_differences ~ 'other settings'", 'running|t',
 # Versions, down and up.
 sub move_to
 {
-	my ($call, $version) = @_;
+	my ($call, $version, $target) = (@_, 'main');
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	sql("CALL token_ledger.wait_for_job(token_ledger.$call, '2 minutes')");
-	return status_is('main', 'state, remote_version', "running|$version", $call);
+	return status_is($target, 'state, remote_version', "running|$version", $call);
 }
 
 move_to("rollback('main', 101)", 101);
@@ -258,6 +258,19 @@ store_has(
 	sql("SELECT count(*) FROM token_ledger.token_ledger_events WHERE"
 		  . " (metadata->>'n')::int > 0 AND $held"),
 	'JSON can be reached by path');
+
+# A table that is made at an older version, and stays there, has a road as well.
+$store->query('CREATE DATABASE old');
+set_targets($node, 'old='
+	  . url('old', database => 'old', auto_migrate => 'off'));
+status_is('old', "state, last_error ~ 'create_schema'", 'error|t',
+	'with auto_migrate=off nothing is made');
+move_to("migrate('old', 101)", 101, 'old');
+caught_up_ok($node, 'app', 'old');
+store_has(
+	"SELECT count() FROM old.$table FINAL",
+	sql("SELECT count(*) FROM token_ledger.token_ledger_events WHERE $held"),
+	'old: as many as there are');
 
 # What may not be said.
 sub refused

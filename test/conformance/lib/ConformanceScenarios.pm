@@ -52,7 +52,8 @@ sub conformance_scenarios
 	push @scenarios, _versions($store) if $store->{versions};
 	push @scenarios, _watermark($store)
 	  if $store->{watermark} && $variant == $store->{variants}[0];
-	return @scenarios;
+	return @scenarios if !$store->{only};
+	return grep { $_->{name} =~ $store->{only} } @scenarios;
 }
 
 sub _plain
