@@ -67,9 +67,10 @@ lane_build_part(Lane *lane)
 }
 
 /*
- * Reads the row's part again, or the next one; returns how many of the range's
- * events it has.  NB: a part that may have been attempted is read with the limit
- * of then for one event: one that would be too large now may have landed.
+ * Reads the row's part again, or the next one; returns how many of the
+ * range's events it has.  NB: a part that may have been attempted is read
+ * with the limit of then for one event: one that would be too large now may
+ * have landed.
  */
 static int32
 read_part(Lane *lane, bool again, QueuePart *part)

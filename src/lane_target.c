@@ -257,8 +257,8 @@ table_missing(Lane *lane)
 
 /*
  * Between two steps of making the table it has not all the columns yet; what
- * was sent now would lack them for ever.  Once a step has failed over and over,
- * those that there are have to do.
+ * was sent now would lack them for ever.  Once a step has failed over and
+ * over, those that there are have to do.
  */
 static bool
 unfinished(Lane *lane, const TlRemote *remote)

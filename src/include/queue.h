@@ -321,7 +321,7 @@ extern bool queue_claim_job(Queue *queue, const QueueJob *job, int32 rows);
 /* Of the table to the newest version, unless one is open. */
 extern void queue_request_migration(Queue *queue);
 
-/* Is such a request of our own under way, and its step has not failed often? */
+/* Is such a request of our own under way, without having failed so often? */
 extern bool queue_is_migrating(Queue *queue, int max_failures);
 
 /*
