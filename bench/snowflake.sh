@@ -22,7 +22,8 @@ bench_snowflake_encode()
 		"$here/backends/snowflake/ndjson.c" \
 		"$here/backends/snowflake/names.c" \
 		"$here/backends/snowflake/columns.c" \
-		"$here/backends/common/tl_json.c" "$here/test/unit/stubs.c" \
+		"$here/backends/common/tl_json.c" "$here/backends/common/tl_text.c" \
+		"$here/test/unit/stubs.c" \
 		"-L$("$PG_CONFIG" --pkglibdir)" "-L$("$PG_CONFIG" --libdir)" \
 		-lpgcommon -lpgport -ljson-c -lzstd -lm || exit 1
 	for size in 1500 5000; do

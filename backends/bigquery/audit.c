@@ -80,7 +80,7 @@ take_sum(void *arg, const char *const *values, int n)
 
 	if (n != 5 || values[1] == NULL || values[2] == NULL ||
 		(audit->by_event &&
-		 (values[0] == NULL || !tlbq_read_uuid(values[0], &id))))
+		 (values[0] == NULL || !tl_read_uuid(values[0], &id))))
 	{
 		audit->broken = true;
 		return;

@@ -324,7 +324,7 @@ exchange(TlbqState *state, TlJson *key, StringInfo form, TlVerdict *verdict)
 	bool		ok;
 
 	if (strncmp(request.url, "https://", 8) != 0 &&
-		!tlbq_url_is_local(request.url))
+		!tl_url_is_local(request.url))
 	{
 		tlbq_fail(verdict, TL_CAUSE_AUTH, NULL,
 				  "credentials: their \"token_uri\" is not an https address");

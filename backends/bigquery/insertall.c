@@ -114,7 +114,7 @@ append_row(StringInfo out, const TlBatch *batch, int32 row)
 	const char *separator = "";
 
 	appendStringInfoString(out, "{\"insertId\":\"");
-	tlbq_append_uuid(out, &batch->event_ids[row]);
+	tl_append_uuid(out, &batch->event_ids[row]);
 	appendStringInfoString(out, "\",\"json\":{");
 	for (int i = 0; i < batch->ncolumns; i++)
 	{
@@ -146,7 +146,7 @@ append_value(StringInfo out, const TlColumn *column, int32 row)
 	{
 		case TL_UUID:
 			appendStringInfoChar(out, '"');
-			tlbq_append_uuid(out, tl_uuid(column, row));
+			tl_append_uuid(out, tl_uuid(column, row));
 			appendStringInfoChar(out, '"');
 			break;
 		case TL_TIMESTAMP:

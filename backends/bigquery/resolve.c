@@ -302,7 +302,7 @@ ask(TlbqState *state, const TlBatch *batch, int32 begin, int32 end,
 	{
 		if (i > begin)
 			appendStringInfoChar(&ids, ',');
-		tlbq_append_uuid(&ids, &look->sorted[i].id);
+		tl_append_uuid(&ids, &look->sorted[i].id);
 	}
 	if (!tlbq_query(state, sql.data, ids.data, take_id, look, verdict))
 		return false;
@@ -321,7 +321,7 @@ take_id(void *arg, const char *const *values, int n)
 	EventRow	key = {.row = 0};
 	const EventRow *found;
 
-	if (n != 1 || values[0] == NULL || !tlbq_read_uuid(values[0], &key.id))
+	if (n != 1 || values[0] == NULL || !tl_read_uuid(values[0], &key.id))
 	{
 		look->broken = true;
 		return;

@@ -54,7 +54,7 @@ tlbq_inspect(TlSession *session, TlRemote *remote, TlVerdict *verdict)
 	remote->version = table->version;
 	remote->keeps_from = keeps_from(table);
 	remote->has_ledger_id = table->ledger != NULL &&
-		tlbq_read_uuid(table->ledger, &remote->ledger_id);
+		tl_read_uuid(table->ledger, &remote->ledger_id);
 	return judge(state, remote, verdict);
 }
 
@@ -231,7 +231,7 @@ append_labels(StringInfo out, const TlbqState *state, int32 version)
 	if (state->remote == NULL || state->remote->ledger == NULL)
 	{
 		appendStringInfoString(out, ",\"" TLBQ_LEDGER_LABEL "\":\"");
-		tlbq_append_uuid(out, &state->session->ledger_id);
+		tl_append_uuid(out, &state->session->ledger_id);
 		appendStringInfoChar(out, '"');
 	}
 	appendStringInfoChar(out, '}');

@@ -113,7 +113,7 @@ parse_endpoint(TlbqState *state, const char *option, const char *otherwise,
 						 strncmp(copy, "http://", 7) != 0) ||
 		host[3] == '\0' || strpbrk(host + 3, "/?#@") != NULL)
 		return psprintf("option \"%s\" must be http[s]://host[:port]", option);
-	if (strncmp(copy, "http://", 7) == 0 && !tlbq_url_is_local(copy) &&
+	if (strncmp(copy, "http://", 7) == 0 && !tl_url_is_local(copy) &&
 		(tlbq_core->option(state->session, "auth") == NULL ||
 		 strcmp(tlbq_core->option(state->session, "auth"), "none") != 0))
 		return psprintf("option \"%s\" is not https: others could read the access token; without one, say auth=none",

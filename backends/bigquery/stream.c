@@ -89,7 +89,7 @@ tlbq_format_stream(const TlbqStream *stream)
 	appendStringInfo(&out, "1 %s " INT64_FORMAT " " INT64_FORMAT " %d ",
 					 modes[stream->mode], stream->offset, stream->row_count,
 					 stream->doubtful);
-	tlbq_append_uuid(&out, &stream->token);
+	tl_append_uuid(&out, &stream->token);
 	appendStringInfo(&out, " %s", stream->name);
 	return out.data;
 }
@@ -115,7 +115,7 @@ tlbq_parse_stream(const char *data, Size len, TlbqStream *stream)
 	stream->row_count = row_count;
 	stream->doubtful = (doubtful != 0);
 	stream->name = text + begin;
-	if (!tlbq_read_uuid(token, &stream->token))
+	if (!tl_read_uuid(token, &stream->token))
 		return false;
 	for (int i = 0; i < lengthof(modes); i++)
 		if (strcmp(mode, modes[i]) == 0)

@@ -10,6 +10,7 @@
 
 #include "../common/tl_http.h"
 #include "../common/tl_json.h"
+#include "../common/tl_text.h"
 #include "tokenledger_backend.h"
 
 /* Bytes of a request; BigQuery takes 10 MB. */
@@ -28,9 +29,6 @@ typedef struct TlbqName			/* of a table */
 
 extern const char *tlbq_parse_name(const char *project, const char *path,
 								   const char *table_option, TlbqName *name);
-extern bool tlbq_url_is_local(const char *url);
-extern void tlbq_append_uuid(StringInfo out, const pg_uuid_t *uuid);
-extern bool tlbq_read_uuid(const char *text, pg_uuid_t *uuid);
 
 /* ---- columns.c ---- */
 

@@ -27,7 +27,7 @@ tlbq_watermark(TlSession *session, int64 until, TlVerdict *verdict)
 
 	initStringInfo(&body);
 	appendStringInfoString(&body, "{\"labels\":{\"" TLBQ_UNTIL_LABEL);
-	tlbq_append_uuid(&body, &session->ledger_id);
+	tl_append_uuid(&body, &session->ledger_id);
 	appendStringInfo(&body, "\":\"" INT64_FORMAT "\"}}", until);
 	return tlbq_rest(state, "PATCH", psprintf("/%s", state->name.resource),
 					 NULL, &body, &answer, &error, &sent, verdict) ?

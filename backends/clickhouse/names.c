@@ -198,12 +198,3 @@ is(const char *name, Size len, const char *word)
 {
 	return len == strlen(word) && memcmp(name, word, len) == 0;
 }
-
-/* Can nobody on a network listen in? */
-bool
-tlch_host_is_local(const char *host)
-{
-	return strcmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0 ||
-		(strncmp(host, "127.", 4) == 0 &&
-		 strspn(host, "0123456789.") == strlen(host));
-}

@@ -324,16 +324,3 @@ tlch_append_hex(StringInfo out, const pg_uuid_t *uuid)
 		appendStringInfoChar(out, digits[uuid->data[i] & 15]);
 	}
 }
-
-/* With the dashes that ClickHouse wants. */
-void
-tlch_append_uuid(StringInfo out, const pg_uuid_t *uuid)
-{
-	StringInfoData hex;
-
-	initStringInfo(&hex);
-	tlch_append_hex(&hex, uuid);
-	appendStringInfo(out, "%.8s-%.4s-%.4s-%.4s-%.12s", hex.data, hex.data + 8,
-					 hex.data + 12, hex.data + 16, hex.data + 20);
-	pfree(hex.data);
-}

@@ -210,7 +210,7 @@ ask(TlchState *state, const TlBatch *batch, int32 begin, int32 end,
 	{
 		if (i > begin)
 			appendStringInfoChar(&sql, ',');
-		tlch_append_uuid(&sql, &sorted[i].id);
+		tl_append_uuid(&sql, &sorted[i].id);
 	}
 	appendStringInfoString(&sql, "')))) FORMAT RowBinary");
 	if (!tlch_query(state, sql.data, &reader, verdict))

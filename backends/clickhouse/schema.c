@@ -133,7 +133,7 @@ read_source(TlchState *state, TlRemote *remote, TlVerdict *verdict)
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT ledger_id FROM %s ORDER BY ledger_id != '",
 					 expand(state, SOURCE_TABLE));
-	tlch_append_uuid(&sql, &state->session->ledger_id);
+	tl_append_uuid(&sql, &state->session->ledger_id);
 	appendStringInfoString(&sql, "', first_at LIMIT 1 FORMAT RowBinary");
 	if (!tlch_query(state, sql.data, &reader, verdict))
 		return false;
@@ -285,7 +285,7 @@ record(TlchState *state, const TlMigration *step, TlVerdict *verdict)
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "INSERT INTO %s SELECT '", source);
-	tlch_append_uuid(&sql, &state->session->ledger_id);
+	tl_append_uuid(&sql, &state->session->ledger_id);
 	appendStringInfo(&sql, "', now64(6) FROM (SELECT count() AS n FROM %s)"
 					 " WHERE n = 0", source);
 	if (!tlch_query(state, sql.data, NULL, verdict))

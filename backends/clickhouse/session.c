@@ -120,7 +120,7 @@ parse_address(TlchState *state)
 		colon = NULL;			/* within an IPv6 address */
 	host = colon ? pnstrdup(hosts, colon - hosts) : pstrdup(hosts);
 	tls = tls_option ? strcmp(tls_option, "on") == 0 :
-		!tlch_host_is_local(host);
+		!tl_host_is_local(host);
 	port = colon ? colon + 1 : tls ? "8443" : "8123";
 	error = check_port(port, tls);
 	if (error != NULL)

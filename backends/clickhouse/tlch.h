@@ -9,6 +9,7 @@
 #define TLCH_H
 
 #include "../common/tl_http.h"
+#include "../common/tl_text.h"
 #include "tokenledger_backend.h"
 
 /* Most months of one INSERT: the server's max_partitions_per_insert_block. */
@@ -42,7 +43,6 @@ extern const char *tlch_parse_table(const char *text, const char *database,
 									TlchTableName *table);
 extern char *tlch_expand(const char *template, const TlchTableName *table,
 						 const TlchPlacement *placement);
-extern bool tlch_host_is_local(const char *host);
 
 /* ---- columns.c ---- */
 
@@ -233,7 +233,6 @@ extern char *tlch_read_string(TlchReader *reader);
 extern int64 tlch_read_int64(TlchReader *reader);
 extern void tlch_read_uuid(TlchReader *reader, pg_uuid_t *uuid);
 extern void tlch_append_hex(StringInfo out, const pg_uuid_t *uuid);
-extern void tlch_append_uuid(StringInfo out, const pg_uuid_t *uuid);
 
 /* ---- table.c ---- */
 

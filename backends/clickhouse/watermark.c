@@ -34,7 +34,7 @@ tlch_watermark(TlSession *session, int64 until, TlVerdict *verdict)
 	appendStringInfo(&sql, "INSERT INTO %s SELECT '",
 					 tlch_expand(WATERMARK_TABLE, &state->table,
 								 &state->placement));
-	tlch_append_uuid(&sql, &session->ledger_id);
+	tl_append_uuid(&sql, &session->ledger_id);
 	appendStringInfo(&sql, "', fromUnixTimestamp64Micro(toInt64("
 					 INT64_FORMAT "), 'UTC'), now64(6)", until);
 	return tlch_query(state, sql.data, NULL, verdict) ? TL_OK : TL_RETRY;

@@ -113,7 +113,7 @@ take_sum(void *arg, const char *const *values, int n)
 
 	if (n != 5 || values[1] == NULL || values[2] == NULL ||
 		(audit->by_event &&
-		 (values[0] == NULL || !tlsf_read_uuid(values[0], &id))))
+		 (values[0] == NULL || !tl_read_uuid(values[0], &id))))
 	{
 		audit->broken = true;
 		return;

@@ -70,7 +70,7 @@ channel_name(const TlsfState *state)
 
 	initStringInfo(&name);
 	appendStringInfoString(&name, "tokenledger-");
-	tlsf_append_uuid(&name, &state->session->ledger_id);
+	tl_append_uuid(&name, &state->session->ledger_id);
 	appendStringInfo(&name, "-%d", state->session->lane);
 	return name.data;
 }
@@ -185,7 +185,7 @@ tlsf_committed_rows(const TlsfChannel *channel, const TlBatch *batch)
 	if (slash == NULL)
 		return -1;
 	prefix = pnstrdup(channel->committed, slash - channel->committed);
-	if (!tlsf_read_uuid(prefix, &token) ||
+	if (!tl_read_uuid(prefix, &token) ||
 		memcmp(&token, &batch->token, UUID_LEN) != 0)
 		return -1;
 	rows = strtol(slash + 1, NULL, 10);
@@ -198,7 +198,7 @@ tlsf_offset_token(const TlBatch *batch, int32 rows)
 	StringInfoData text;
 
 	initStringInfo(&text);
-	tlsf_append_uuid(&text, &batch->token);
+	tl_append_uuid(&text, &batch->token);
 	appendStringInfo(&text, "/%d", rows);
 	return text.data;
 }

@@ -210,7 +210,7 @@ encode_value(StringInfo out, const TlColumn *column, int32 row)
 	{
 		case TL_UUID:
 			appendStringInfoChar(out, '"');
-			tlsf_append_uuid(out, tl_uuid(column, row));
+			tl_append_uuid(out, tl_uuid(column, row));
 			appendStringInfoChar(out, '"');
 			break;
 		case TL_TIMESTAMP:
@@ -285,7 +285,7 @@ tlsf_encode_ids(StringInfo out, const TlBatch *batch)
 	for (int32 row = 0; row < batch->nrows; row++)
 	{
 		appendStringInfoString(out, row > 0 ? ",{\"a\":\"" : "{\"a\":\"");
-		tlsf_append_uuid(out, &batch->event_ids[row]);
+		tl_append_uuid(out, &batch->event_ids[row]);
 		appendStringInfoString(out, "\"}");
 	}
 	appendStringInfoChar(out, ']');

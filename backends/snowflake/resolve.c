@@ -214,7 +214,7 @@ take_id(void *arg, const char *const *values, int n)
 	IdRow		key;
 	IdRow	   *found;
 
-	if (n != 1 || values[0] == NULL || !tlsf_read_uuid(values[0], &key.id))
+	if (n != 1 || values[0] == NULL || !tl_read_uuid(values[0], &key.id))
 	{
 		lookup->broken = true;
 		return;

@@ -134,12 +134,12 @@ read_source(TlsfState *state, TlRemote *remote, TlVerdict *verdict)
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "SELECT {ledger_id} FROM {source}"
 						   " ORDER BY CASE WHEN {ledger_id} = '");
-	tlsf_append_uuid(&sql, &state->session->ledger_id);
+	tl_append_uuid(&sql, &state->session->ledger_id);
 	appendStringInfoString(&sql, "' THEN 0 ELSE 1 END, {first_at} LIMIT 1");
 	if (!ask(state, sql.data, &first, &exists, verdict))
 		return false;
 	remote->has_ledger_id = first.found &&
-		tlsf_read_uuid(first.value, &remote->ledger_id);
+		tl_read_uuid(first.value, &remote->ledger_id);
 	return true;
 }
 
@@ -277,7 +277,7 @@ record(TlsfState *state, const TlMigration *step, TlVerdict *verdict)
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "INSERT INTO {source}"
 						   " ({ledger_id}, {first_at}) SELECT '");
-	tlsf_append_uuid(&sql, &state->session->ledger_id);
+	tl_append_uuid(&sql, &state->session->ledger_id);
 	appendStringInfoString(&sql, "', SYSDATE() WHERE NOT EXISTS"
 						   " (SELECT 1 FROM {source})");
 	if (!run_script(state, sql.data, verdict))

@@ -113,7 +113,7 @@ parse_endpoint(TlsfState *state, const char *host)
 						 strncmp(copy, "http://", 7) != 0) ||
 		name[3] == '\0' || strpbrk(name + 3, "/?#@") != NULL)
 		return "option \"endpoint\" must be http[s]://host[:port]";
-	if (strncmp(copy, "http://", 7) == 0 && !tlsf_url_is_local(copy))
+	if (strncmp(copy, "http://", 7) == 0 && !tl_url_is_local(copy))
 		return "option \"endpoint\" is not https: others could read the token";
 	return NULL;
 }

@@ -85,7 +85,7 @@ tlsf_submit(TlsfState *state, const TlsfStatement *statement,
 	if (statement->request_id != NULL)
 	{
 		state->running[0] = '\0';
-		tlsf_append_uuid(&path, statement->request_id);
+		tl_append_uuid(&path, statement->request_id);
 	}
 	else
 		appendStringInfoString(&path, tlsf_random_request_id());
@@ -147,7 +147,7 @@ tlsf_random_request_id(void)
 	id.data[6] = (id.data[6] & 0x0f) | 0x40;	/* RFC 9562: version 4, */
 	id.data[8] = (id.data[8] & 0x3f) | 0x80;	/* and the variant */
 	initStringInfo(&text);
-	tlsf_append_uuid(&text, &id);
+	tl_append_uuid(&text, &id);
 	return text.data;
 }
 

@@ -10,6 +10,7 @@
 
 #include "../common/tl_http.h"
 #include "../common/tl_json.h"
+#include "../common/tl_text.h"
 #include "tokenledger_backend.h"
 
 /*
@@ -40,9 +41,6 @@ extern const char *tlsf_identifier(const char *text, bool exact);
 extern char *tlsf_expand(const TlsfName *name, const char *template);
 extern void tlsf_quote_identifier(StringInfo out, const char *identifier);
 extern void tlsf_quote_literal(StringInfo out, const char *text);
-extern bool tlsf_url_is_local(const char *url);
-extern void tlsf_append_uuid(StringInfo out, const pg_uuid_t *uuid);
-extern bool tlsf_read_uuid(const char *text, pg_uuid_t *uuid);
 
 /* ---- columns.c ---- */
 

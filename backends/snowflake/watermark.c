@@ -29,7 +29,7 @@ tlsf_watermark(TlSession *session, int64 until, TlVerdict *verdict)
 	initStringInfo(&template);
 	appendStringInfoString(&template, "MERGE INTO {watermark} t USING"
 						   " (SELECT '");
-	tlsf_append_uuid(&template, &session->ledger_id);
+	tl_append_uuid(&template, &session->ledger_id);
 	appendStringInfo(&template, "' AS {ledger_id},"
 					 " CAST('%s' AS TIMESTAMP_NTZ(6)) AS {complete_until}) s"
 					 " ON t.{ledger_id} = s.{ledger_id}"

@@ -1,4 +1,5 @@
 /* sources: backends/clickhouse/names.c backends/clickhouse/columns.c
+ * sources: backends/common/tl_text.c
  *-------------------------------------------------------------------------
  *
  * fuzz_names.c
@@ -43,7 +44,8 @@ fuzz_one(const char *text, size_t len)
 	resetStringInfo(&quoted);
 	tlch_quote_literal(&quoted, text);
 	check_quoted(quoted.data, '\'');
-	(void) tlch_host_is_local(text);
+	(void) tl_host_is_local(text);
+	(void) tl_url_is_local(text);
 	if (tlch_parse_table(text, "d", &table) == NULL)
 		(void) tlch_expand("{table} {name:*_x} {cluster}", &table, &placement);
 	if (tlch_parse_table("d.t", "d", &table) == NULL)

@@ -6,6 +6,7 @@
  * sources: backends/snowflake/errors.c backends/snowflake/names.c
  * sources: backends/snowflake/encode.c
  * sources: backends/common/tl_json.c backends/common/tl_auth.c
+ * sources: backends/common/tl_text.c
  * libs: -ljson-c -lcrypto
  *-------------------------------------------------------------------------
  *

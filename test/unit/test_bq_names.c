@@ -1,6 +1,6 @@
 /* sources: backends/bigquery/names.c backends/bigquery/stream.c
  * sources: backends/bigquery/screen.c backends/bigquery/columns.c
- * sources: backends/common/tl_json.c
+ * sources: backends/common/tl_json.c backends/common/tl_text.c
  * libs: -ljson-c
  *-------------------------------------------------------------------------
  *
@@ -43,30 +43,6 @@ test_names(void)
 	CHECK(tlbq_parse_name("p", "d/t/u", NULL, &name) != NULL);
 	CHECK(tlbq_parse_name("p", "d", "t` --", &name) != NULL);
 	CHECK(tlbq_parse_name("p", "d/t", "u", &name) != NULL);
-
-	unit_test("addresses that nobody can listen in to");
-	CHECK(tlbq_url_is_local("http://127.0.0.1:9050"));
-	CHECK(tlbq_url_is_local("http://localhost"));
-	CHECK(tlbq_url_is_local("http://[::1]:1/x"));
-	CHECK(!tlbq_url_is_local("http://127.0.0.1.example.com"));
-	CHECK(!tlbq_url_is_local("http://localhost.example.com"));
-	CHECK(!tlbq_url_is_local("bigquery.googleapis.com"));
-}
-
-static void
-test_uuids(void)
-{
-	StringInfoData text;
-	pg_uuid_t	id;
-
-	unit_test("UUIDs");
-	CHECK(tlbq_read_uuid("00112233-4455-6677-8899-AABBccddeeff", &id));
-	initStringInfo(&text);
-	tlbq_append_uuid(&text, &id);
-	CHECK_STR(text.data, "00112233-4455-6677-8899-aabbccddeeff");
-	CHECK(!tlbq_read_uuid("00112233-4455-6677-8899-aabbccddeef", &id));
-	CHECK(!tlbq_read_uuid("00112233-4455-6677-8899-aabbccddeeff0", &id));
-	CHECK(!tlbq_read_uuid("0011223g-4455-6677-8899-aabbccddeeff", &id));
 }
 
 static void
@@ -187,7 +163,6 @@ int
 main(void)
 {
 	test_names();
-	test_uuids();
 	test_streams();
 	test_screen();
 	test_columns();

@@ -68,17 +68,6 @@ test_expand(void)
 				 "+ toIntervalDay(30)") != NULL);
 }
 
-static void
-test_local(void)
-{
-	unit_test("hosts");
-	CHECK(tlch_host_is_local("127.0.0.1"));
-	CHECK(tlch_host_is_local("localhost"));
-	CHECK(tlch_host_is_local("[::1]"));
-	CHECK(!tlch_host_is_local("127.example.com"));
-	CHECK(!tlch_host_is_local("10.0.0.1"));
-}
-
 static bool
 fits(const char *type, const char *column)
 {
@@ -204,7 +193,6 @@ main(void)
 	test_table();
 	test_literal();
 	test_expand();
-	test_local();
 	test_types();
 	test_differences();
 	test_ttl();
