@@ -65,8 +65,8 @@ tlbq_audit(TlSession *session, int64 from, int64 to, bool by_event,
 		return TL_RETRY;
 	if (!audit.broken)
 		return TL_OK;
-	tlbq_fail(verdict, TL_CAUSE_CONFIG, NULL,
-			  "the answer is not one of BigQuery's");
+	tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
+			"the answer is not one of BigQuery's");
 	return TL_RETRY;
 }
 

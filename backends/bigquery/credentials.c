@@ -114,8 +114,8 @@ renew(TlbqState *state, TlVerdict *verdict)
 	}
 	else if (state->auth == TLBQ_AUTH_SELF_SIGNED)
 	{
-		tlbq_fail(verdict, TL_CAUSE_AUTH, NULL,
-				  "auth=self_signed needs the key file of a service account: option \"credentials_file\"");
+		tl_fail(verdict, TL_CAUSE_AUTH, NULL,
+				"auth=self_signed needs the key file of a service account: option \"credentials_file\"");
 		return false;
 	}
 	else
@@ -135,8 +135,8 @@ find_key(TlbqState *state, StringInfo key, bool *found, TlVerdict *verdict)
 	{
 		*found = tlbq_core->secret(state->session, "credentials", key);
 		if (!*found)
-			tlbq_fail(verdict, TL_CAUSE_AUTH, NULL,
-					  "option \"credentials\": its file or variable cannot be read");
+			tl_fail(verdict, TL_CAUSE_AUTH, NULL,
+					"option \"credentials\": its file or variable cannot be read");
 		return *found;
 	}
 	if (file != NULL && file[0] != '\0')
@@ -172,9 +172,9 @@ read_key_file(const char *path, bool must_exist, StringInfo key, bool *found,
 	key->data[key->len] = '\0';
 	*found = (wrong == NULL);
 	if (wrong != NULL)
-		tlbq_fail(verdict, TL_CAUSE_AUTH, NULL,
-				  "application default credentials: file \"%s\" %s", path,
-				  wrong);
+		tl_fail(verdict, TL_CAUSE_AUTH, NULL,
+				"application default credentials: file \"%s\" %s", path,
+				wrong);
 	return wrong == NULL;
 }
 
@@ -208,17 +208,17 @@ token_of_key(TlbqState *state, TlJson *key, TlVerdict *verdict)
 	if (type != NULL && strcmp(type, "service_account") == 0)
 		return token_of_account(state, key, verdict);
 	if (state->auth == TLBQ_AUTH_SELF_SIGNED)
-		tlbq_fail(verdict, TL_CAUSE_AUTH, NULL,
-				  "auth=self_signed needs the key file of a service account");
+		tl_fail(verdict, TL_CAUSE_AUTH, NULL,
+				"auth=self_signed needs the key file of a service account");
 	else if (type != NULL && strcmp(type, "authorized_user") == 0)
 		return token_of_user(state, key, verdict);
 	else if (type == NULL)
-		tlbq_fail(verdict, TL_CAUSE_AUTH, NULL,
-				  "the credentials are not a key file of Google's: they have no \"type\"");
+		tl_fail(verdict, TL_CAUSE_AUTH, NULL,
+				"the credentials are not a key file of Google's: they have no \"type\"");
 	else
-		tlbq_fail(verdict, TL_CAUSE_AUTH, NULL,
-				  "credentials of type \"%.40s\" are not supported: only service_account and authorized_user are",
-				  type);
+		tl_fail(verdict, TL_CAUSE_AUTH, NULL,
+				"credentials of type \"%.40s\" are not supported: only service_account and authorized_user are",
+				type);
 	return false;
 }
 
@@ -247,7 +247,7 @@ token_of_account(TlbqState *state, TlJson *key, TlVerdict *verdict)
 	error = sign(&jwt, key, more.data);
 	if (error != NULL)
 	{
-		tlbq_fail(verdict, TL_CAUSE_AUTH, NULL, "credentials: %s", error);
+		tl_fail(verdict, TL_CAUSE_AUTH, NULL, "credentials: %s", error);
 		return false;
 	}
 	if (state->auth != TLBQ_AUTH_SELF_SIGNED)
@@ -303,8 +303,8 @@ token_of_user(TlbqState *state, TlJson *key, TlVerdict *verdict)
 
 		if (value == NULL)
 		{
-			tlbq_fail(verdict, TL_CAUSE_AUTH, NULL,
-					  "credentials: the file lacks \"%s\"", members[i]);
+			tl_fail(verdict, TL_CAUSE_AUTH, NULL,
+					"credentials: the file lacks \"%s\"", members[i]);
 			return false;
 		}
 		appendStringInfo(&form, "&%s=", members[i]);
@@ -323,11 +323,10 @@ exchange(TlbqState *state, TlJson *key, StringInfo form, TlVerdict *verdict)
 	TlHttpReply reply;
 	bool		ok;
 
-	if (strncmp(request.url, "https://", 8) != 0 &&
-		!tl_url_is_local(request.url))
+	if (tl_url_is_open(request.url))
 	{
-		tlbq_fail(verdict, TL_CAUSE_AUTH, NULL,
-				  "credentials: their \"token_uri\" is not an https address");
+		tl_fail(verdict, TL_CAUSE_AUTH, NULL,
+				"credentials: their \"token_uri\" is not an https address");
 		return false;
 	}
 	ok = ask(state, &request, &reply, verdict) &&
@@ -354,8 +353,8 @@ token_of_metadata(TlbqState *state, TlVerdict *verdict)
 	if (tl_http_header(state->tokens, "Metadata-Flavor", &flavor) &&
 		strcmp(flavor.data, "Google") == 0)
 		return take_token(state, &reply, verdict);
-	tlbq_fail(verdict, TL_CAUSE_AUTH, NULL,
-			  "no metadata server of Google's answers; option \"credentials_file\" names a key file");
+	tl_fail(verdict, TL_CAUSE_AUTH, NULL,
+			"no metadata server of Google's answers; option \"credentials_file\" names a key file");
 	return false;
 }
 
@@ -365,8 +364,8 @@ ask(TlbqState *state, TlHttpRequest *request, TlHttpReply *reply,
 {
 	request->max_reply = MAX_ANSWER;
 	request->deadline = state->deadline;
-	if (tlbq_client(state, &state->tokens, &state->rest_settings,
-					verdict) == NULL)
+	if (!tl_make_client(tlbq_core, state->session, &state->rest_settings,
+						&state->tokens, verdict))
 		return false;
 	tl_http_perform(state->tokens, request, reply);
 	if (reply->end == TL_HTTP_ANSWERED)
@@ -391,11 +390,11 @@ take_token(TlbqState *state, const TlHttpReply *reply, TlVerdict *verdict)
 				   tl_json_get_int64(answer, "expires_in", JWT_SECONDS));
 		return true;
 	}
-	tlbq_fail(verdict, reply->status >= 500 ? TL_CAUSE_NETWORK :
-			  TL_CAUSE_AUTH, error,
-			  "could not get an access token: HTTP status %d%s%.100s%s%.200s",
-			  reply->status, error ? ": " : "", error ? error : "",
-			  words ? ": " : "", words ? words : "");
+	tl_fail(verdict, reply->status >= 500 ? TL_CAUSE_NETWORK :
+			TL_CAUSE_AUTH, error,
+			"could not get an access token: HTTP status %d%s%.100s%s%.200s",
+			reply->status, error ? ": " : "", error ? error : "",
+			words ? ": " : "", words ? words : "");
 	return false;
 }
 

@@ -79,8 +79,8 @@ one_call(TlbqState *state, const char *url, const char *routing,
 	int			n = 0;
 
 	memset(http, 0, sizeof(*http));
-	if (tlbq_client(state, &state->grpc, &state->grpc_settings,
-					verdict) == NULL ||
+	if (!tl_make_client(tlbq_core, state->session, &state->grpc_settings,
+						&state->grpc, verdict) ||
 		!tlbq_authorize(state, headers, &n, verdict))
 		return false;
 	headers[n++] = "TE: trailers";

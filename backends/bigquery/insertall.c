@@ -91,8 +91,8 @@ insert_some(Insert *insert)
 	}
 	if (insert->end == insert->begin)
 	{
-		tlbq_fail(insert->verdict, TL_CAUSE_OVERLOAD, "413",
-				  "the request would be larger than 9 MB");
+		tl_fail(insert->verdict, TL_CAUSE_OVERLOAD, "413",
+				"the request would be larger than 9 MB");
 		return TL_SPLIT;
 	}
 	appendStringInfoString(&body, "]}");
@@ -206,8 +206,8 @@ judge(const Insert *insert, TlJson *answer)
 								tlbq_describe_row_error(column ? column : ""));
 		any = true;
 	}
-	tlbq_fail(insert->verdict, TL_CAUSE_DATA, "insertErrors", "%s", any ?
-			  "BigQuery cannot take some of the rows (its words are not shown: they may quote an event)" :
-			  "BigQuery took none of the rows and named none");
+	tl_fail(insert->verdict, TL_CAUSE_DATA, "insertErrors", "%s", any ?
+			"BigQuery cannot take some of the rows (its words are not shown: they may quote an event)" :
+			"BigQuery took none of the rows and named none");
 	return TL_REFUSED;
 }

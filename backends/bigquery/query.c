@@ -165,8 +165,8 @@ take_page(Job *job, TlJson *answer, bool *done, TlVerdict *verdict)
 		 !copy_text(job->location, sizeof(job->location), location)) ||
 		!copy_text(job->page, sizeof(job->page), next))
 	{
-		tlbq_fail(verdict, TL_CAUSE_CONFIG, NULL,
-				  "the answer is not one of BigQuery's");
+		tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
+				"the answer is not one of BigQuery's");
 		return false;
 	}
 	*done = strcmp(complete, "true") == 0 && job->page[0] == '\0';
@@ -174,7 +174,7 @@ take_page(Job *job, TlJson *answer, bool *done, TlVerdict *verdict)
 		take_rows(job, tl_json_get(answer, "rows"));
 	if (*done || job->id[0] != '\0')
 		return true;
-	tlbq_fail(verdict, TL_CAUSE_CONFIG, NULL, "the answer names no job");
+	tl_fail(verdict, TL_CAUSE_CONFIG, NULL, "the answer names no job");
 	return false;
 }
 

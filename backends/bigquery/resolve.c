@@ -220,7 +220,7 @@ wait_for_stragglers(TlbqState *state, TlVerdict *verdict)
 		if (tlbq_core->wait(state->session, NULL, 0, until - now) ==
 			TL_WAKE_STOP)
 		{
-			tlbq_fail(verdict, TL_CAUSE_NONE, NULL, "stopped");
+			tl_fail(verdict, TL_CAUSE_NONE, NULL, "stopped");
 			return FAILED;
 		}
 	return ASK;
@@ -308,8 +308,8 @@ ask(TlbqState *state, const TlBatch *batch, int32 begin, int32 end,
 		return false;
 	pfree(ids.data);
 	if (look->broken)
-		tlbq_fail(verdict, TL_CAUSE_CONFIG, NULL,
-				  "the answer is not one of BigQuery's");
+		tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
+				"the answer is not one of BigQuery's");
 	return !look->broken;
 }
 

@@ -75,8 +75,8 @@ request_once(TlbqState *state, const char *method, const char *url,
 	int			n = 0;
 
 	*sent = false;
-	if (tlbq_client(state, &state->rest, &state->rest_settings,
-					verdict) == NULL ||
+	if (!tl_make_client(tlbq_core, state->session, &state->rest_settings,
+						&state->rest, verdict) ||
 		!tlbq_authorize(state, headers, &n, verdict))
 		return false;
 	if (etag != NULL)
@@ -103,14 +103,14 @@ tlbq_fail_unanswered(const TlHttpReply *reply, const char *what,
 					 TlVerdict *verdict)
 {
 	if (reply->end == TL_HTTP_STOPPED)
-		tlbq_fail(verdict, TL_CAUSE_NONE, NULL, "%sstopped", what);
+		tl_fail(verdict, TL_CAUSE_NONE, NULL, "%sstopped", what);
 	else if (reply->bad_file)
-		tlbq_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s%s; option \"ca_file\"",
-				  what, reply->error);
+		tl_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s%s; option \"ca_file\"",
+				what, reply->error);
 	else
-		tlbq_fail(verdict, TL_CAUSE_NETWORK, NULL, "%s%s", what,
-				  reply->error[0] ? reply->error :
-				  "no answer within the time limit; option \"timeout\"");
+		tl_fail(verdict, TL_CAUSE_NETWORK, NULL, "%s%s", what,
+				reply->error[0] ? reply->error :
+				"no answer within the time limit; option \"timeout\"");
 }
 
 /* {"error": {"code": 404, "message": ..., "errors": [{"reason": ...}]}} */
@@ -149,5 +149,5 @@ tlbq_record_error(const TlbqError *error, TlVerdict *verdict)
 		snprintf(code, sizeof(code), "%d", error->status);
 	else
 		strlcpy(code, error->name, sizeof(code));
-	tlbq_fail(verdict, error->cause, code, "%s", error->message);
+	tl_fail(verdict, error->cause, code, "%s", error->message);
 }

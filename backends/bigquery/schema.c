@@ -99,9 +99,9 @@ judge(TlbqState *state, TlRemote *remote, TlVerdict *verdict)
 						  &remote->differences, &fatal);
 	if (fatal.len == 0)
 		return TL_OK;
-	tlbq_fail(verdict, TL_CAUSE_SCHEMA, "400",
-			  "table %s cannot be filled: %s", state->name.quoted,
-			  fatal.data);
+	tl_fail(verdict, TL_CAUSE_SCHEMA, "400",
+			"table %s cannot be filled: %s", state->name.quoted,
+			fatal.data);
 	return TL_REFUSED;
 }
 
@@ -115,9 +115,9 @@ tlbq_migrate(TlSession *session, const TlMigration *step, bool up,
 
 	if (!up && step->down == NULL)
 	{
-		tlbq_fail(verdict, TL_CAUSE_CONFIG, NULL,
-				  "version %d.%d of the table cannot be undone: BigQuery drops no columns this way",
-				  step->version / 100, step->version % 100);
+		tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
+				"version %d.%d of the table cannot be undone: BigQuery drops no columns this way",
+				step->version / 100, step->version % 100);
 		return TL_REFUSED;
 	}
 	state->remote = NULL;
@@ -127,8 +127,8 @@ tlbq_migrate(TlSession *session, const TlMigration *step, bool up,
 	{
 		if (up && version_before(step->version) == 0)
 			return create(state, verdict);
-		tlbq_fail(verdict, TL_CAUSE_SCHEMA, "404",
-				  "table %s does not exist", state->name.quoted);
+		tl_fail(verdict, TL_CAUSE_SCHEMA, "404",
+				"table %s does not exist", state->name.quoted);
 		return TL_RETRY;
 	}
 	outcome = adoptable(state, verdict);
@@ -154,9 +154,9 @@ adoptable(TlbqState *state, TlVerdict *verdict)
 	tlbq_list_differences(state->remote, 100, 100, &differences, &fatal);
 	if (fatal.len == 0)
 		return TL_OK;
-	tlbq_fail(verdict, TL_CAUSE_SCHEMA, "409",
-			  "table %s was not made by tokenledger: %s",
-			  state->name.quoted, fatal.data);
+	tl_fail(verdict, TL_CAUSE_SCHEMA, "409",
+			"table %s was not made by tokenledger: %s",
+			state->name.quoted, fatal.data);
 	return TL_REFUSED;
 }
 

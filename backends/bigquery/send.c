@@ -95,7 +95,7 @@ refuse(TlbqState *state, TlBatch *batch, TlVerdict *verdict)
 		if (reasons[row] != NULL)
 		{
 			tlbq_core->mark_refused(batch, row, reasons[row]);
-			tlbq_fail(verdict, TL_CAUSE_DATA, NULL, "%s", reasons[row]);
+			tl_fail(verdict, TL_CAUSE_DATA, NULL, "%s", reasons[row]);
 		}
 	return TL_REFUSED;
 }

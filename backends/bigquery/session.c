@@ -20,10 +20,6 @@ static const char *parse_endpoint(TlbqState *state, const char *option,
 								  const char *otherwise, const char **url);
 static const char *parse_mode(TlbqState *state);
 static const char *parse_auth(TlbqState *state);
-static bool bool_option(const TlbqState *state, const char *name,
-						bool otherwise);
-static int	int_option(const TlbqState *state, const char *name,
-					   int otherwise);
 
 /* TlBackend.open: reads the options, connects to nothing. */
 TlOutcome
@@ -43,7 +39,7 @@ tlbq_open(TlSession *session, TlVerdict *verdict)
 	session->guarantee = TL_PER_ATTEMPT;
 	if (error == NULL)
 		return TL_OK;
-	tlbq_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
+	tl_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
 	return TL_REFUSED;
 }
 
@@ -66,11 +62,13 @@ parse_options(TlbqState *state)
 	if (error != NULL)
 		return error;
 	state->location = tlbq_core->option(session, "location");
-	state->expiration_days = int_option(state, "expiration", 90);
-	state->timeout_ms = int_option(state, "timeout", DEFAULT_TIMEOUT);
+	state->expiration_days = tl_int_option(tlbq_core, session, "expiration",
+										   90);
+	state->timeout_ms = tl_int_option(tlbq_core, session, "timeout",
+									  DEFAULT_TIMEOUT);
 	state->rest_settings.ca_file = tlbq_core->option(session, "ca_file");
 	state->rest_settings.connect_timeout_ms =
-		int_option(state, "connect_timeout", 10000);
+		tl_int_option(tlbq_core, session, "connect_timeout", 10000);
 	state->grpc_settings = state->rest_settings;
 	state->grpc_settings.http2 = true;
 	return NULL;
@@ -95,27 +93,15 @@ static const char *
 parse_endpoint(TlbqState *state, const char *option, const char *otherwise,
 			   const char **url)
 {
-	const char *value = tlbq_core->option(state->session, option);
-	char	   *copy;
-	const char *host;
+	TlSession  *session = state->session;
+	const char *auth = tlbq_core->option(session, "auth");
+	const char *error;
 
-	if (value == NULL)
-	{
-		*url = otherwise;
-		return NULL;
-	}
-	copy = pstrdup(value);
-	while (copy[0] != '\0' && copy[strlen(copy) - 1] == '/')
-		copy[strlen(copy) - 1] = '\0';
-	*url = copy;
-	host = strstr(copy, "://");
-	if (host == NULL || (strncmp(copy, "https://", 8) != 0 &&
-						 strncmp(copy, "http://", 7) != 0) ||
-		host[3] == '\0' || strpbrk(host + 3, "/?#@") != NULL)
-		return psprintf("option \"%s\" must be http[s]://host[:port]", option);
-	if (strncmp(copy, "http://", 7) == 0 && !tl_url_is_local(copy) &&
-		(tlbq_core->option(state->session, "auth") == NULL ||
-		 strcmp(tlbq_core->option(state->session, "auth"), "none") != 0))
+	*url = otherwise;
+	error = tl_endpoint_option(tlbq_core, session, option, url);
+	if (error != NULL)
+		return error;
+	if (tl_url_is_open(*url) && (auth == NULL || strcmp(auth, "none") != 0))
 		return psprintf("option \"%s\" is not https: others could read the access token; without one, say auth=none",
 						option);
 	return NULL;
@@ -130,7 +116,7 @@ parse_mode(TlbqState *state)
 	for (int i = TLBQ_COMMITTED; mode != NULL && i <= TLBQ_INSERTALL; i++)
 		if (strcmp(mode, tlbq_mode_name(i)) == 0)
 			state->mode = i;
-	state->ask = bool_option(state, "resolve", true);
+	state->ask = tl_bool_option(tlbq_core, state->session, "resolve", true);
 	if (!state->ask && state->mode != TLBQ_DEFAULT &&
 		state->mode != TLBQ_INSERTALL)
 		return "resolve=off is for mode=default and mode=insertall only: the others know without asking";
@@ -157,22 +143,6 @@ parse_auth(TlbqState *state)
 	return NULL;
 }
 
-static bool
-bool_option(const TlbqState *state, const char *name, bool otherwise)
-{
-	const char *value = tlbq_core->option(state->session, name);
-
-	return value ? strcmp(value, "on") == 0 : otherwise;
-}
-
-static int
-int_option(const TlbqState *state, const char *name, int otherwise)
-{
-	const char *value = tlbq_core->option(state->session, name);
-
-	return value ? atoi(value) : otherwise;
-}
-
 /*
  * TlBackend.close: what is foreign hangs on session->mcxt.  A lane that will
  * not come back has no unknown outcome, and BigQuery forgets its stream by
@@ -194,36 +164,6 @@ tlbq_begin(TlSession *session)
 
 	state->deadline = tl_http_now_ms() + state->timeout_ms;
 	return state;
-}
-
-/* Fills in the verdict; the first failure stands. */
-void
-tlbq_fail(TlVerdict *verdict, TlCause cause, const char *code,
-		  const char *fmt,...)
-{
-	va_list		args;
-
-	if (verdict->message[0] != '\0')
-		return;
-	verdict->cause = cause;
-	strlcpy(verdict->code, code ? code : "", sizeof(verdict->code));
-	va_start(args, fmt);
-	vsnprintf(verdict->message, sizeof(verdict->message), fmt, args);
-	va_end(args);
-}
-
-/* Lazily: open does no I/O, takes no descriptor.  NULL: see the verdict. */
-TlHttp *
-tlbq_client(TlbqState *state, TlHttp **client, const TlHttpSettings *settings,
-			TlVerdict *verdict)
-{
-	const char *error;
-
-	if (*client == NULL)
-		*client = tl_http_create(tlbq_core, state->session, settings, &error);
-	if (*client == NULL)
-		tlbq_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
-	return *client;
 }
 
 /* TlBackend.check_health: does the dataset let us in? */

@@ -44,8 +44,8 @@ tlbq_load_table(TlbqState *state, TlVerdict *verdict)
 	{
 		MemoryContextSwitchTo(old);
 		if (found)
-			tlbq_fail(&here, TL_CAUSE_CONFIG, NULL,
-					  "the answer is not one of BigQuery's");
+			tl_fail(&here, TL_CAUSE_CONFIG, NULL,
+					"the answer is not one of BigQuery's");
 		if (verdict->message[0] == '\0')
 			*verdict = here;
 		return false;
@@ -128,8 +128,8 @@ tlbq_batch_fits(TlbqState *state, const TlBatch *batch, TlVerdict *verdict)
 
 	if (!table->exists)
 	{
-		tlbq_fail(verdict, TL_CAUSE_SCHEMA, "404",
-				  "table %s does not exist", state->name.quoted);
+		tl_fail(verdict, TL_CAUSE_SCHEMA, "404",
+				"table %s does not exist", state->name.quoted);
 		return false;
 	}
 	for (int i = 0; i < batch->ncolumns; i++)
@@ -141,10 +141,10 @@ tlbq_batch_fits(TlbqState *state, const TlBatch *batch, TlVerdict *verdict)
 		if (column != NULL && expected != NULL &&
 			tlbq_column_fits(column, expected))
 			continue;
-		tlbq_fail(verdict, TL_CAUSE_SCHEMA, "400",
-				  column == NULL ? "table %s has no column \"%s\"" :
-				  "table %s has another type for column \"%s\"",
-				  state->name.quoted, name);
+		tl_fail(verdict, TL_CAUSE_SCHEMA, "400",
+				column == NULL ? "table %s has no column \"%s\"" :
+				"table %s has another type for column \"%s\"",
+				state->name.quoted, name);
 		return false;
 	}
 	return true;

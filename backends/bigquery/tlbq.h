@@ -10,6 +10,7 @@
 
 #include "../common/tl_http.h"
 #include "../common/tl_json.h"
+#include "../common/tl_session.h"
 #include "../common/tl_text.h"
 #include "tokenledger_backend.h"
 
@@ -178,11 +179,6 @@ extern void tlbq_close(TlSession *session, bool retire);
 extern TlOutcome tlbq_check_health(TlSession *session, TlVerdict *verdict);
 extern void tlbq_describe(TlSession *session, TlPairCB emit, void *arg);
 extern TlbqState *tlbq_begin(TlSession *session);
-extern void tlbq_fail(TlVerdict *verdict, TlCause cause, const char *code,
-					  const char *fmt,...) pg_attribute_printf(4, 5);
-extern TlHttp *tlbq_client(TlbqState *state, TlHttp **client,
-						   const TlHttpSettings *settings,
-						   TlVerdict *verdict);
 extern const char *tlbq_mode_name(TlbqMode mode);
 
 /* ---- credentials.c ---- */

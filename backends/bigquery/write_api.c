@@ -114,8 +114,8 @@ tlbq_create_stream(TlbqState *state, TlbqMode mode, char **name,
 		*name = made->name;
 		return true;
 	}
-	tlbq_fail(verdict, TL_CAUSE_CONFIG, NULL,
-			  "the answer to CreateWriteStream names no stream");
+	tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
+			"the answer to CreateWriteStream names no stream");
 	return false;
 }
 

@@ -316,8 +316,8 @@ judge_road(TlckState *state, TlRemote *remote, TlVerdict *verdict)
 		return TL_OK;
 	}
 	remote->version = before;
-	tlch_fail(verdict, TL_CAUSE_SCHEMA, NULL,
-			  "%s; token_ledger.create_schema() makes it anew", why.data);
+	tl_fail(verdict, TL_CAUSE_SCHEMA, NULL,
+			"%s; token_ledger.create_schema() makes it anew", why.data);
 	return TL_REFUSED;
 }
 

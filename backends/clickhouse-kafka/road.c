@@ -131,8 +131,8 @@ look(TlckState *state, Road *road, TlVerdict *verdict)
 	road->errors_view = tlch_read_int64(&reader) > 0;
 	road->columns = tlch_read_string(&reader);
 	if (reader.broken)
-		tlch_fail(verdict, TL_CAUSE_CONFIG, NULL,
-				  "the answer is not one of a ClickHouse server's");
+		tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
+				"the answer is not one of a ClickHouse server's");
 	return !reader.broken;
 }
 

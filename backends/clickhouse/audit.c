@@ -70,7 +70,7 @@ tlch_audit(TlSession *session, int64 from, int64 to, bool by_event,
 		return TL_RETRY;
 	if (audit.left == 0)
 		return TL_OK;
-	tlch_fail(verdict, TL_CAUSE_NETWORK, NULL, "the answer was cut off");
+	tl_fail(verdict, TL_CAUSE_NETWORK, NULL, "the answer was cut off");
 	return TL_RETRY;
 }
 

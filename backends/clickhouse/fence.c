@@ -138,7 +138,7 @@ list_running(TlchState *state, const char *prefix, int64 elapsed_ms,
 	while (reader.next < reader.end && !reader.broken)
 		*running = lappend(*running, tlch_read_string(&reader));
 	if (reader.broken)
-		tlch_fail(verdict, TL_CAUSE_NETWORK, NULL, "the answer was cut off");
+		tl_fail(verdict, TL_CAUSE_NETWORK, NULL, "the answer was cut off");
 	return !reader.broken;
 }
 
@@ -170,14 +170,14 @@ pause_until(TlchState *state, int64 until, TlVerdict *verdict)
 
 	if (now >= state->deadline)
 	{
-		tlch_fail(verdict, TL_CAUSE_OVERLOAD, NULL,
-				  "an earlier INSERT is still running");
+		tl_fail(verdict, TL_CAUSE_OVERLOAD, NULL,
+				"an earlier INSERT is still running");
 		return false;
 	}
 	if (tlch_core->wait(state->session, NULL, 0,
 						Max(Min(until, state->deadline) - now, 0)) !=
 		TL_WAKE_STOP)
 		return true;
-	tlch_fail(verdict, TL_CAUSE_NONE, NULL, "stopped");
+	tl_fail(verdict, TL_CAUSE_NONE, NULL, "stopped");
 	return false;
 }

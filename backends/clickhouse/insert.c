@@ -56,8 +56,8 @@ encode_body(TlchState *state, const TlBatch *batch, StringInfo body,
 		tlch_encode_block(batch, tlch_compress, state->compressor) &&
 		tlch_compress_end(state->compressor))
 		return true;
-	tlch_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s",
-			  tlch_compress_error(state->compressor));
+	tl_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s",
+			tlch_compress_error(state->compressor));
 	return false;
 }
 
@@ -72,7 +72,7 @@ ready_compressor(TlchState *state, TlVerdict *verdict)
 											   state->compression,
 											   state->level, &error);
 	if (state->compressor == NULL)
-		tlch_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
+		tl_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
 	return state->compressor != NULL;
 }
 

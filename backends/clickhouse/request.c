@@ -19,7 +19,6 @@
 
 #define MAX_ANSWER			(8 * 1024 * 1024)
 
-static bool make_http(TlchState *state, TlVerdict *verdict);
 static bool add_credentials(TlchState *state, const char **headers, int *n,
 							TlVerdict *verdict);
 static bool add_secret(TlchState *state, const char *option,
@@ -51,7 +50,8 @@ tlch_post(TlchState *state, const char *parameters, const char *encoding,
 
 	memset(reply, 0, sizeof(*reply));
 	reply->end = TL_HTTP_FAILED;
-	if (!make_http(state, verdict) ||
+	if (!tl_make_client(tlch_core, state->session, &state->http_settings,
+						&state->http, verdict) ||
 		!add_credentials(state, headers, &n, verdict))
 		return false;
 	if (encoding != NULL)
@@ -69,21 +69,6 @@ tlch_post(TlchState *state, const char *parameters, const char *encoding,
 	request.deadline = state->deadline;
 	tl_http_perform(state->http, &request, reply);
 	return transported(state, reply, verdict);
-}
-
-/* Lazily: open does no I/O and takes no descriptor. */
-static bool
-make_http(TlchState *state, TlVerdict *verdict)
-{
-	const char *error;
-
-	if (state->http != NULL)
-		return true;
-	state->http = tl_http_create(tlch_core, state->session,
-								 &state->http_settings, &error);
-	if (state->http == NULL)
-		tlch_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
-	return state->http != NULL;
 }
 
 static bool
@@ -127,15 +112,15 @@ add_secret(TlchState *state, const char *option, const char *header,
 	appendStringInfoString(&value, header);
 	if (!tlch_core->secret(state->session, option, &value))
 	{
-		tlch_fail(verdict, TL_CAUSE_AUTH, NULL,
-				  "option \"%s\": its file or variable cannot be read",
-				  option);
+		tl_fail(verdict, TL_CAUSE_AUTH, NULL,
+				"option \"%s\": its file or variable cannot be read",
+				option);
 		return false;
 	}
 	if (strpbrk(value.data, "\r\n") != NULL)
 	{
-		tlch_fail(verdict, TL_CAUSE_AUTH, NULL,
-				  "option \"%s\": it has more than one line", option);
+		tl_fail(verdict, TL_CAUSE_AUTH, NULL,
+				"option \"%s\": it has more than one line", option);
 		return false;
 	}
 	headers[(*n)++] = value.data;
@@ -150,18 +135,18 @@ transported(TlchState *state, const TlHttpReply *reply, TlVerdict *verdict)
 		case TL_HTTP_ANSWERED:
 			return true;
 		case TL_HTTP_STOPPED:
-			tlch_fail(verdict, TL_CAUSE_NONE, NULL, "stopped");
+			tl_fail(verdict, TL_CAUSE_NONE, NULL, "stopped");
 			break;
 		case TL_HTTP_TIMEOUT:
-			tlch_fail(verdict, TL_CAUSE_NETWORK, NULL,
-					  "no answer from the server within %d ms (option timeout)",
-					  state->timeout_ms);
+			tl_fail(verdict, TL_CAUSE_NETWORK, NULL,
+					"no answer from the server within %d ms (option timeout)",
+					state->timeout_ms);
 			break;
 		case TL_HTTP_FAILED:
-			tlch_fail(verdict, reply->bad_file ? TL_CAUSE_CONFIG :
-					  TL_CAUSE_NETWORK, NULL, "%s%s", reply->error,
-					  reply->bad_file ?
-					  " (options ca_file, cert_file and key_file)" : "");
+			tl_fail(verdict, reply->bad_file ? TL_CAUSE_CONFIG :
+					TL_CAUSE_NETWORK, NULL, "%s%s", reply->error,
+					reply->bad_file ?
+					" (options ca_file, cert_file and key_file)" : "");
 			break;
 	}
 	return false;
@@ -196,10 +181,10 @@ void
 tlch_record_error(const TlchError *error, TlVerdict *verdict)
 {
 	if (error->code != 0)
-		tlch_fail(verdict, error->cause, psprintf("%d", error->code), "%s",
-				  error->message);
+		tl_fail(verdict, error->cause, psprintf("%d", error->code), "%s",
+				error->message);
 	else
-		tlch_fail(verdict, error->cause, error->name, "%s", error->message);
+		tl_fail(verdict, error->cause, error->name, "%s", error->message);
 }
 
 /*

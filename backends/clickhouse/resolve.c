@@ -228,8 +228,8 @@ ask(TlchState *state, const TlBatch *batch, int32 begin, int32 end,
 			present[found->row] = true;
 	}
 	if (reader.broken)
-		tlch_fail(verdict, TL_CAUSE_NETWORK, NULL,
-				  "the answer was cut off");
+		tl_fail(verdict, TL_CAUSE_NETWORK, NULL,
+				"the answer was cut off");
 	return !reader.broken;
 }
 

@@ -176,9 +176,9 @@ judge(TlchState *state, TlRemote *remote, TlVerdict *verdict)
 						  &remote->differences, &fatal);
 	if (fatal.len == 0)
 		return TL_OK;
-	tlch_fail(verdict, TL_CAUSE_SCHEMA, "53",
-			  "table %s cannot be filled: %s", state->table.quoted,
-			  fatal.data);
+	tl_fail(verdict, TL_CAUSE_SCHEMA, "53",
+			"table %s cannot be filled: %s", state->table.quoted,
+			fatal.data);
 	return TL_REFUSED;
 }
 
@@ -193,9 +193,9 @@ tlch_migrate(TlSession *session, const TlMigration *step, bool up,
 
 	if (!up && step->down == NULL)
 	{
-		tlch_fail(verdict, TL_CAUSE_CONFIG, NULL,
-				  "version %d.%d of the table cannot be undone",
-				  step->version / 100, step->version % 100);
+		tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
+				"version %d.%d of the table cannot be undone",
+				step->version / 100, step->version % 100);
 		return TL_REFUSED;
 	}
 	outcome = adoptable(state, verdict);
@@ -233,9 +233,9 @@ adoptable(TlchState *state, TlVerdict *verdict)
 	tlch_list_differences(state->remote, 100, 100, &differences, &fatal);
 	if (fatal.len == 0)
 		return TL_OK;
-	tlch_fail(verdict, TL_CAUSE_SCHEMA, "57",
-			  "table %s was not made by tokenledger: %s",
-			  state->table.quoted, fatal.data);
+	tl_fail(verdict, TL_CAUSE_SCHEMA, "57",
+			"table %s was not made by tokenledger: %s",
+			state->table.quoted, fatal.data);
 	return TL_REFUSED;
 }
 
@@ -330,7 +330,7 @@ static bool
 broken_answer(const TlchReader *reader, TlVerdict *verdict)
 {
 	if (reader->broken)
-		tlch_fail(verdict, TL_CAUSE_CONFIG, NULL,
-				  "the answer is not one of a ClickHouse server's");
+		tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
+				"the answer is not one of a ClickHouse server's");
 	return reader->broken;
 }

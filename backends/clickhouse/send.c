@@ -83,7 +83,7 @@ refuse(TlchState *state, TlBatch *batch, TlVerdict *verdict)
 		if (reasons[row] != NULL)
 		{
 			tlch_core->mark_refused(batch, row, reasons[row]);
-			tlch_fail(verdict, TL_CAUSE_DATA, NULL, "%s", reasons[row]);
+			tl_fail(verdict, TL_CAUSE_DATA, NULL, "%s", reasons[row]);
 		}
 	return TL_REFUSED;
 }
@@ -165,9 +165,9 @@ judge_success(Insert *insert, const TlHttpReply *reply)
 			insert->verdict->rows_new = -1;
 		return TL_OK;
 	}
-	tlch_fail(insert->verdict, TL_CAUSE_NETWORK, NULL,
-			  "the server says that it wrote " INT64_FORMAT " rows of %d",
-			  written, insert->part.nrows);
+	tl_fail(insert->verdict, TL_CAUSE_NETWORK, NULL,
+			"the server says that it wrote " INT64_FORMAT " rows of %d",
+			written, insert->part.nrows);
 	state->remote = NULL;		/* a view may have been made */
 	return TL_UNKNOWN;
 }

@@ -22,8 +22,6 @@ static const char *parse_place(TlchState *state);
 static const char *parse_address(TlchState *state);
 static const char *check_port(const char *port, bool tls);
 static void parse_compression(TlchState *state);
-static int	int_option(const TlSession *session, const char *name,
-					   int otherwise);
 
 /* TlBackend.open: reads the options, connects to nothing. */
 TlOutcome
@@ -43,7 +41,7 @@ tlch_open(TlSession *session, TlVerdict *verdict)
 	session->guarantee = TL_PER_ATTEMPT;
 	if (error == NULL)
 		return TL_OK;
-	tlch_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
+	tl_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
 	return TL_REFUSED;
 }
 
@@ -65,8 +63,9 @@ parse_options(TlchState *state)
 	state->http_settings.cert_file = tlch_core->option(session, "cert_file");
 	state->http_settings.key_file = tlch_core->option(session, "key_file");
 	state->http_settings.connect_timeout_ms =
-		int_option(session, "connect_timeout", 10000);
-	state->timeout_ms = int_option(session, "timeout", DEFAULT_TIMEOUT);
+		tl_int_option(tlch_core, session, "connect_timeout", 10000);
+	state->timeout_ms = tl_int_option(tlch_core, session, "timeout",
+									  DEFAULT_TIMEOUT);
 	parse_compression(state);
 	return NULL;
 }
@@ -79,7 +78,6 @@ parse_place(TlchState *state)
 	const char *table = tlch_core->option(session, "table");
 	const char *json = tlch_core->option(session, "json");
 	const char *engine = tlch_core->option(session, "engine");
-	const char *async = tlch_core->option(session, "async_insert");
 	const char *database = session->path;
 	const char *error;
 
@@ -93,8 +91,8 @@ parse_place(TlchState *state)
 	state->placement.engine = engine ? engine : "MergeTree";
 	state->placement.json = json && strcmp(json, "JSON") == 0 ?
 		"Nullable(JSON)" : "Nullable(String)";
-	state->placement.ttl_days = int_option(session, "ttl", 90);
-	state->async = async != NULL && strcmp(async, "on") == 0;
+	state->placement.ttl_days = tl_int_option(tlch_core, session, "ttl", 90);
+	state->async = tl_bool_option(tlch_core, session, "async_insert", false);
 	return NULL;
 }
 
@@ -104,7 +102,6 @@ parse_address(TlchState *state)
 {
 	TlSession  *session = state->session;
 	const char *hosts = session->hosts;
-	const char *tls_option = tlch_core->option(session, "tls");
 	const char *colon;
 	char	   *host;
 	const char *port;
@@ -119,8 +116,7 @@ parse_address(TlchState *state)
 	if (colon != NULL && strchr(colon, ']') != NULL)
 		colon = NULL;			/* within an IPv6 address */
 	host = colon ? pnstrdup(hosts, colon - hosts) : pstrdup(hosts);
-	tls = tls_option ? strcmp(tls_option, "on") == 0 :
-		!tl_host_is_local(host);
+	tls = tl_bool_option(tlch_core, session, "tls", !tl_host_is_local(host));
 	port = colon ? colon + 1 : tls ? "8443" : "8123";
 	error = check_port(port, tls);
 	if (error != NULL)
@@ -149,15 +145,8 @@ parse_compression(TlchState *state)
 
 	state->compression = name == NULL || strcmp(name, "zstd") == 0 ?
 		TLCH_ZSTD : strcmp(name, "lz4") == 0 ? TLCH_LZ4 : TLCH_NONE;
-	state->level = int_option(state->session, "compression_level", 1);
-}
-
-static int
-int_option(const TlSession *session, const char *name, int otherwise)
-{
-	const char *value = tlch_core->option((TlSession *) session, name);
-
-	return value ? atoi(value) : otherwise;
+	state->level = tl_int_option(tlch_core, state->session,
+								 "compression_level", 1);
 }
 
 /*
@@ -179,22 +168,6 @@ tlch_begin(TlSession *session)
 	return state;
 }
 
-/* Fills in the verdict; the first failure stands. */
-void
-tlch_fail(TlVerdict *verdict, TlCause cause, const char *code,
-		  const char *fmt,...)
-{
-	va_list		args;
-
-	if (verdict->message[0] != '\0')
-		return;
-	verdict->cause = cause;
-	strlcpy(verdict->code, code ? code : "", sizeof(verdict->code));
-	va_start(args, fmt);
-	vsnprintf(verdict->message, sizeof(verdict->message), fmt, args);
-	va_end(args);
-}
-
 /* TlBackend.check_health: is there a server that lets us in and writes? */
 TlOutcome
 tlch_check_health(TlSession *session, TlVerdict *verdict)
@@ -211,15 +184,15 @@ tlch_check_health(TlSession *session, TlVerdict *verdict)
 	readonly = tlch_read_int64(&reader);
 	if (reader.broken)
 	{
-		tlch_fail(verdict, TL_CAUSE_CONFIG, NULL,
-				  "the answer is not one of a ClickHouse server's");
+		tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
+				"the answer is not one of a ClickHouse server's");
 		return TL_RETRY;
 	}
 	strlcpy(state->version, version, sizeof(state->version));
 	if (readonly == 0)
 		return TL_OK;
-	tlch_fail(verdict, TL_CAUSE_AUTH, "164",
-			  "the user is read-only (setting readonly)");
+	tl_fail(verdict, TL_CAUSE_AUTH, "164",
+			"the user is read-only (setting readonly)");
 	return TL_RETRY;
 }
 

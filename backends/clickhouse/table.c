@@ -52,8 +52,8 @@ tlch_load_table(TlchState *state, TlVerdict *verdict)
 	}
 	if (reader.broken)
 	{
-		tlch_fail(verdict, TL_CAUSE_CONFIG, NULL,
-				  "the answer is not one of a ClickHouse server's");
+		tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
+				"the answer is not one of a ClickHouse server's");
 		return false;
 	}
 	state->remote = table;
@@ -197,8 +197,8 @@ tlch_batch_fits(TlchState *state, const TlBatch *batch, TlVerdict *verdict)
 
 	if (!table->exists)
 	{
-		tlch_fail(verdict, TL_CAUSE_SCHEMA, "60",
-				  "table %s does not exist", state->table.quoted);
+		tl_fail(verdict, TL_CAUSE_SCHEMA, "60",
+				"table %s does not exist", state->table.quoted);
 		return false;
 	}
 	for (int i = 0; i < batch->ncolumns; i++)
@@ -210,11 +210,11 @@ tlch_batch_fits(TlchState *state, const TlBatch *batch, TlVerdict *verdict)
 		if (column != NULL && !column->computed &&
 			(expected == NULL || tlch_type_fits(column->type, expected)))
 			continue;
-		tlch_fail(verdict, TL_CAUSE_SCHEMA, column ? "53" : "16",
-				  column == NULL ? "table %s has no column \"%s\"" :
-				  column->computed ? "table %s computes its column \"%s\"" :
-				  "table %s has another type for column \"%s\"",
-				  state->table.quoted, name);
+		tl_fail(verdict, TL_CAUSE_SCHEMA, column ? "53" : "16",
+				column == NULL ? "table %s has no column \"%s\"" :
+				column->computed ? "table %s computes its column \"%s\"" :
+				"table %s has another type for column \"%s\"",
+				state->table.quoted, name);
 		return false;
 	}
 	return true;

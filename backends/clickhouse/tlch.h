@@ -9,6 +9,7 @@
 #define TLCH_H
 
 #include "../common/tl_http.h"
+#include "../common/tl_session.h"
 #include "../common/tl_text.h"
 #include "tokenledger_backend.h"
 
@@ -204,8 +205,6 @@ extern void tlch_close(TlSession *session, bool retire);
 extern TlOutcome tlch_check_health(TlSession *session, TlVerdict *verdict);
 extern void tlch_describe(TlSession *session, TlPairCB emit, void *arg);
 extern TlchState *tlch_begin(TlSession *session);
-extern void tlch_fail(TlVerdict *verdict, TlCause cause, const char *code,
-					  const char *fmt,...) pg_attribute_printf(4, 5);
 
 /* ---- request.c ---- */
 

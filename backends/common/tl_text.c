@@ -71,6 +71,12 @@ tl_url_is_local(const char *url)
 					strcspn(host, ":/"));
 }
 
+bool
+tl_url_is_open(const char *url)
+{
+	return strncmp(url, "https://", 8) != 0 && !tl_url_is_local(url);
+}
+
 static bool
 is_local(const char *host, Size len)
 {

@@ -25,4 +25,7 @@ extern bool tl_read_uuid(const char *text, pg_uuid_t *uuid);
 extern bool tl_host_is_local(const char *host);
 extern bool tl_url_is_local(const char *url);
 
+/* Can others on a network read what is sent there? */
+extern bool tl_url_is_open(const char *url);
+
 #endif							/* TL_TEXT_H */

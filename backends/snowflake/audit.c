@@ -77,8 +77,8 @@ tlsf_audit(TlSession *session, int64 from, int64 to, bool by_event,
 		return TL_RETRY;
 	if (!audit.broken)
 		return TL_OK;
-	tlsf_fail(verdict, TL_CAUSE_CONFIG, NULL,
-			  "the answer is not one of Snowflake's");
+	tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
+			"the answer is not one of Snowflake's");
 	return TL_RETRY;
 }
 

@@ -85,8 +85,8 @@ keep_continuation(TlsfChannel *channel, TlJson *answer, TlVerdict *verdict)
 		strlcpy(channel->continuation, token, sizeof(channel->continuation));
 		return true;
 	}
-	tlsf_fail(verdict, TL_CAUSE_CONFIG, NULL,
-			  "the answer has no continuation token");
+	tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
+			"the answer has no continuation token");
 	return false;
 }
 
@@ -105,10 +105,10 @@ read_status(TlsfChannel *channel, TlJson *status, const char *errors,
 	if (status != NULL && healthy(code))
 		return true;
 	channel->open = false;
-	tlsf_fail(verdict, TL_CAUSE_CONFIG, NULL,
-			  status == NULL ? "Snowflake does not know the channel" :
-			  "the channel has become invalid: %.100s",
-			  code ? code : "no status");
+	tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
+			status == NULL ? "Snowflake does not know the channel" :
+			"the channel has become invalid: %.100s",
+			code ? code : "no status");
 	return false;
 }
 

@@ -122,7 +122,7 @@ token_of_key(TlsfState *state, TlVerdict *verdict)
 	wipe(&passphrase);
 	if (error != NULL)
 	{
-		tlsf_fail(verdict, TL_CAUSE_AUTH, NULL, "%s", error);
+		tl_fail(verdict, TL_CAUSE_AUTH, NULL, "%s", error);
 		return false;
 	}
 	keep_token(state, jwt.data, JWT_RENEW_MS);
@@ -176,8 +176,8 @@ token_of_file(TlsfState *state, const char *secret, TlVerdict *verdict)
 	if (ok)
 		keep_token(state, token.data, FILE_RENEW_MS);
 	else
-		tlsf_fail(verdict, TL_CAUSE_AUTH, NULL,
-				  "option \"%s_file\": there is no token to be read", secret);
+		tl_fail(verdict, TL_CAUSE_AUTH, NULL,
+				"option \"%s_file\": there is no token to be read", secret);
 	wipe(&token);
 	return ok;
 }

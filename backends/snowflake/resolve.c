@@ -124,9 +124,9 @@ tlsf_mark_present(TlsfState *state, TlBatch *batch, int32 *found,
 	if (!state->remote->exists)
 	{
 		state->remote = NULL;	/* look again next time */
-		tlsf_fail(verdict, TL_CAUSE_SCHEMA, "002003",
-				  "table %s does not exist, or the role may not see it",
-				  state->name.quoted);
+		tl_fail(verdict, TL_CAUSE_SCHEMA, "002003",
+				"table %s does not exist, or the role may not see it",
+				state->name.quoted);
 		return false;
 	}
 	if (batch->min_timestamp > batch->max_timestamp)
@@ -147,8 +147,8 @@ tlsf_mark_present(TlsfState *state, TlBatch *batch, int32 *found,
 	}
 	*found = lookup.found;
 	if (lookup.broken)
-		tlsf_fail(verdict, TL_CAUSE_CONFIG, NULL,
-				  "the answer is not one of Snowflake's");
+		tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
+				"the answer is not one of Snowflake's");
 	return !lookup.broken;
 }
 
@@ -179,8 +179,8 @@ pass_fence(TlsfState *state, TlVerdict *verdict)
 		state->deadline = tl_http_now_ms() + state->timeout_ms;
 		return true;
 	}
-	tlsf_fail(verdict, TL_CAUSE_NONE, NULL,
-			  "waiting until what an earlier attempt may have left running has ended");
+	tl_fail(verdict, TL_CAUSE_NONE, NULL,
+			"waiting until what an earlier attempt may have left running has ended");
 	return false;
 }
 

@@ -50,8 +50,8 @@ tlsf_rest(TlsfState *state, const char *method, const char *path,
 			if (*answer != NULL)
 				return true;
 			*sent = true;
-			tlsf_fail(verdict, TL_CAUSE_CONFIG, NULL,
-					  "the answer is not one of Snowflake's");
+			tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
+					"the answer is not one of Snowflake's");
 			return false;
 		}
 		read_error(&reply, error);
@@ -78,7 +78,8 @@ request_once(TlsfState *state, const char *method, const char *url,
 	int			n = 0;
 
 	*sent = false;
-	if (tlsf_client(state, verdict) == NULL ||
+	if (!tl_make_client(tlsf_core, state->session, &state->http_settings,
+						&state->http, verdict) ||
 		!tlsf_authorize(state, headers, &n, verdict))
 		return false;
 	headers[n++] = "Accept: application/json";
@@ -102,14 +103,14 @@ void
 tlsf_fail_unanswered(const TlHttpReply *reply, TlVerdict *verdict)
 {
 	if (reply->end == TL_HTTP_STOPPED)
-		tlsf_fail(verdict, TL_CAUSE_NONE, NULL, "stopped");
+		tl_fail(verdict, TL_CAUSE_NONE, NULL, "stopped");
 	else if (reply->bad_file)
-		tlsf_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s; option \"ca_file\"",
-				  reply->error);
+		tl_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s; option \"ca_file\"",
+				reply->error);
 	else
-		tlsf_fail(verdict, TL_CAUSE_NETWORK, NULL, "%s",
-				  reply->error[0] ? reply->error :
-				  "no answer within the time limit; option \"timeout\"");
+		tl_fail(verdict, TL_CAUSE_NETWORK, NULL, "%s",
+				reply->error[0] ? reply->error :
+				"no answer within the time limit; option \"timeout\"");
 }
 
 /* {"code": "002003", "message": ..., "sqlState": "42S02"} */
@@ -140,6 +141,6 @@ tlsf_record_error(const TlsfError *error, TlVerdict *verdict)
 	char		status[24];
 
 	snprintf(status, sizeof(status), "%d", error->status);
-	tlsf_fail(verdict, error->cause, error->code[0] ? error->code : status,
-			  "%s", error->message);
+	tl_fail(verdict, error->cause, error->code[0] ? error->code : status,
+			"%s", error->message);
 }

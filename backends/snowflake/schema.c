@@ -164,9 +164,9 @@ judge(TlsfState *state, TlRemote *remote, TlVerdict *verdict)
 						  &remote->differences, &fatal);
 	if (fatal.len == 0)
 		return TL_OK;
-	tlsf_fail(verdict, TL_CAUSE_SCHEMA, "000904",
-			  "table %s cannot be filled: %s", state->name.quoted,
-			  fatal.data);
+	tl_fail(verdict, TL_CAUSE_SCHEMA, "000904",
+			"table %s cannot be filled: %s", state->name.quoted,
+			fatal.data);
 	return TL_REFUSED;
 }
 
@@ -182,9 +182,9 @@ tlsf_migrate(TlSession *session, const TlMigration *step, bool up,
 
 	if (!up && step->down == NULL)
 	{
-		tlsf_fail(verdict, TL_CAUSE_CONFIG, NULL,
-				  "version %d.%d of the table cannot be undone",
-				  step->version / 100, step->version % 100);
+		tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
+				"version %d.%d of the table cannot be undone",
+				step->version / 100, step->version % 100);
 		return TL_REFUSED;
 	}
 	outcome = adoptable(state, verdict);
@@ -227,9 +227,9 @@ adoptable(TlsfState *state, TlVerdict *verdict)
 	tlsf_list_differences(state->remote, 100, 100, &differences, &fatal);
 	if (fatal.len == 0)
 		return TL_OK;
-	tlsf_fail(verdict, TL_CAUSE_SCHEMA, "002002",
-			  "table %s was not made by tokenledger: %s",
-			  state->name.quoted, fatal.data);
+	tl_fail(verdict, TL_CAUSE_SCHEMA, "002002",
+			"table %s was not made by tokenledger: %s",
+			state->name.quoted, fatal.data);
 	return TL_REFUSED;
 }
 

@@ -140,7 +140,7 @@ refuse(TlBatch *batch, TlVerdict *verdict)
 		if (reasons[row] != NULL)
 		{
 			tlsf_core->mark_refused(batch, row, reasons[row]);
-			tlsf_fail(verdict, TL_CAUSE_DATA, NULL, "%s", reasons[row]);
+			tl_fail(verdict, TL_CAUSE_DATA, NULL, "%s", reasons[row]);
 		}
 	return TL_REFUSED;
 }
@@ -176,8 +176,8 @@ build(TlsfState *state, const TlBatch *batch, TlsfStatement *statement,
 	statement->binds[2] = range + TLSF_TIMESTAMP_TEXT;
 	if (sql.len + rows.len + 2 * TLSF_TIMESTAMP_TEXT < TLSF_MAX_STATEMENT)
 		return true;
-	tlsf_fail(verdict, TL_CAUSE_OVERLOAD, "413",
-			  "the statement would be larger than the 1 MB that Snowflake takes");
+	tl_fail(verdict, TL_CAUSE_OVERLOAD, "413",
+			"the statement would be larger than the 1 MB that Snowflake takes");
 	return false;
 }
 

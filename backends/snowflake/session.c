@@ -21,8 +21,6 @@ static const char *parse_user(TlsfState *state);
 static const char *parse_object(const TlsfState *state, const char *option,
 								const char **value);
 static bool has_secret(const TlsfState *state, const char *name);
-static int	int_option(const TlsfState *state, const char *name,
-					   int otherwise);
 
 /*
  * TlBackend.open: reads the options, connects to nothing.
@@ -51,7 +49,7 @@ tlsf_open(TlSession *session, TlVerdict *verdict)
 	state->fence_until = tl_http_now_ms() + state->statement_timeout_ms;
 	if (error == NULL)
 		return TL_OK;
-	tlsf_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
+	tl_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
 	return TL_REFUSED;
 }
 
@@ -67,13 +65,14 @@ parse_options(TlsfState *state)
 	char	   *account;
 	const char *error;
 
-	state->statement_timeout_ms = int_option(state, "statement_timeout",
-											 60000);
-	state->timeout_ms = int_option(state, "timeout", DEFAULT_TIMEOUT);
+	state->statement_timeout_ms = tl_int_option(tlsf_core, session,
+												"statement_timeout", 60000);
+	state->timeout_ms = tl_int_option(tlsf_core, session, "timeout",
+									  DEFAULT_TIMEOUT);
 	state->time_margin_ms = margin ? strtoll(margin, NULL, 10) : 0;
 	state->http_settings.ca_file = tlsf_core->option(session, "ca_file");
 	state->http_settings.connect_timeout_ms =
-		int_option(state, "connect_timeout", 10000);
+		tl_int_option(tlsf_core, session, "connect_timeout", 10000);
 	error = tlsf_parse_account(session->hosts, &host, &account);
 	if (error != NULL)
 		return error;
@@ -95,27 +94,14 @@ parse_options(TlsfState *state)
 static const char *
 parse_endpoint(TlsfState *state, const char *host)
 {
-	const char *value = tlsf_core->option(state->session, "endpoint");
-	char	   *copy;
-	const char *name;
+	const char *error;
 
-	if (value == NULL)
-	{
-		state->url = psprintf("https://%s.snowflakecomputing.com", host);
-		return NULL;
-	}
-	copy = pstrdup(value);
-	while (copy[0] != '\0' && copy[strlen(copy) - 1] == '/')
-		copy[strlen(copy) - 1] = '\0';
-	state->url = copy;
-	name = strstr(copy, "://");
-	if (name == NULL || (strncmp(copy, "https://", 8) != 0 &&
-						 strncmp(copy, "http://", 7) != 0) ||
-		name[3] == '\0' || strpbrk(name + 3, "/?#@") != NULL)
-		return "option \"endpoint\" must be http[s]://host[:port]";
-	if (strncmp(copy, "http://", 7) == 0 && !tl_url_is_local(copy))
+	state->url = psprintf("https://%s.snowflakecomputing.com", host);
+	error = tl_endpoint_option(tlsf_core, state->session, "endpoint",
+							   &state->url);
+	if (error == NULL && tl_url_is_open(state->url))
 		return "option \"endpoint\" is not https: others could read the token";
-	return NULL;
+	return error;
 }
 
 /* Exactly one way to say who we are. */
@@ -209,14 +195,6 @@ has_secret(const TlsfState *state, const char *name)
 		tlsf_core->option(state->session, psprintf("%s_env", name)) != NULL;
 }
 
-static int
-int_option(const TlsfState *state, const char *name, int otherwise)
-{
-	const char *value = tlsf_core->option(state->session, name);
-
-	return value ? atoi(value) : otherwise;
-}
-
 /*
  * TlBackend.close: what is foreign hangs on session->mcxt.  A lane that will
  * not come back has no unknown outcome; its channel may have been opened by
@@ -245,36 +223,6 @@ tlsf_begin(TlSession *session)
 
 	state->deadline = tl_http_now_ms() + state->timeout_ms;
 	return state;
-}
-
-/* Fills in the verdict; the first failure stands. */
-void
-tlsf_fail(TlVerdict *verdict, TlCause cause, const char *code,
-		  const char *fmt,...)
-{
-	va_list		args;
-
-	if (verdict->message[0] != '\0')
-		return;
-	verdict->cause = cause;
-	strlcpy(verdict->code, code ? code : "", sizeof(verdict->code));
-	va_start(args, fmt);
-	vsnprintf(verdict->message, sizeof(verdict->message), fmt, args);
-	va_end(args);
-}
-
-/* Lazily: open does no I/O, takes no descriptor.  NULL: see the verdict. */
-TlHttp *
-tlsf_client(TlsfState *state, TlVerdict *verdict)
-{
-	const char *error = NULL;
-
-	if (state->http == NULL)
-		state->http = tl_http_create(tlsf_core, state->session,
-									 &state->http_settings, &error);
-	if (state->http == NULL)
-		tlsf_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
-	return state->http;
 }
 
 /* Until tl_http_now_ms() says so.  false: the core wants its process back. */

@@ -164,8 +164,8 @@ read_handle(TlJson *answer, char *handle, TlVerdict *verdict)
 		strlcpy(handle, text, TLSF_MAX_HANDLE);
 		return true;
 	}
-	tlsf_fail(verdict, TL_CAUSE_CONFIG, NULL,
-			  "the answer names no statement that could be waited for");
+	tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
+			"the answer names no statement that could be waited for");
 	return false;
 }
 
@@ -184,7 +184,7 @@ await_end(TlsfState *state, const char *handle, TlJson **answer,
 		if (!tlsf_sleep(state, Min(tl_http_now_ms() + pause,
 								   state->deadline)))
 		{
-			tlsf_fail(verdict, TL_CAUSE_NONE, NULL, "stopped");
+			tl_fail(verdict, TL_CAUSE_NONE, NULL, "stopped");
 			return false;
 		}
 		pause = Min(pause * 2, LAST_POLL_MS);
@@ -203,8 +203,8 @@ await_end(TlsfState *state, const char *handle, TlJson **answer,
 		}
 		*sent = true;
 	}
-	tlsf_fail(verdict, TL_CAUSE_OVERLOAD, NULL,
-			  "the statement was still running at the time limit; option \"timeout\"");
+	tl_fail(verdict, TL_CAUSE_OVERLOAD, NULL,
+			"the statement was still running at the time limit; option \"timeout\"");
 	return false;
 }
 

@@ -73,14 +73,14 @@ append_all(TlsfState *state, TlBatch *batch, TlVerdict *verdict)
 		end = tlsf_encode_lines(&lines, batch, state->remote, begin);
 		if (end == begin)
 		{
-			tlsf_fail(verdict, TL_CAUSE_OVERLOAD, "413",
-					  "an event is larger than the 4 MB that Snowpipe Streaming takes");
+			tl_fail(verdict, TL_CAUSE_OVERLOAD, "413",
+					"an event is larger than the 4 MB that Snowpipe Streaming takes");
 			return begin == 0 ? TL_SPLIT : TL_UNKNOWN;
 		}
 		if (!tlsf_compress(&body, &lines))
 		{
-			tlsf_fail(verdict, TL_CAUSE_CONFIG, NULL,
-					  "the compression library is out of memory");
+			tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
+					"the compression library is out of memory");
 			return begin == 0 ? TL_RETRY : TL_UNKNOWN;
 		}
 		if (!tlsf_append(state, &body, tlsf_offset_token(batch, begin + 1),
@@ -114,7 +114,7 @@ await_commit(TlsfState *state, TlBatch *batch, TlVerdict *verdict)
 		if (!tlsf_sleep(state, Min(tl_http_now_ms() + pause,
 								   state->deadline)))
 		{
-			tlsf_fail(verdict, TL_CAUSE_NONE, NULL, "stopped");
+			tl_fail(verdict, TL_CAUSE_NONE, NULL, "stopped");
 			return TL_UNKNOWN;
 		}
 		pause = Min(pause * 2, LAST_POLL_MS);
@@ -135,8 +135,8 @@ await_commit(TlsfState *state, TlBatch *batch, TlVerdict *verdict)
 			return TL_UNKNOWN;
 		}
 	}
-	tlsf_fail(verdict, TL_CAUSE_OVERLOAD, NULL,
-			  "the rows were not committed within the time limit; option \"timeout\"");
+	tl_fail(verdict, TL_CAUSE_OVERLOAD, NULL,
+			"the rows were not committed within the time limit; option \"timeout\"");
 	return TL_UNKNOWN;
 }
 
@@ -153,7 +153,7 @@ judge_dropped(TlsfState *state, TlBatch *batch, TlVerdict *verdict)
 	channel->errors_before = channel->errors;
 	if (found == batch->nrows)
 		return TL_OK;
-	tlsf_fail(verdict, TL_CAUSE_DATA, "rows_error_count",
-			  "Snowpipe Streaming dropped some of the rows (its words are not shown: they may quote an event)");
+	tl_fail(verdict, TL_CAUSE_DATA, "rows_error_count",
+			"Snowpipe Streaming dropped some of the rows (its words are not shown: they may quote an event)");
 	return TL_REFUSED;
 }

@@ -115,16 +115,9 @@ static bool
 perform(TlsfState *state, TlHttpRequest *request, TlHttpReply *reply,
 		bool *sent, TlVerdict *verdict)
 {
-	const char *error = NULL;
-
-	if (state->ingest == NULL)
-		state->ingest = tl_http_create(tlsf_core, state->session,
-									   &state->http_settings, &error);
-	if (state->ingest == NULL)
-	{
-		tlsf_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
+	if (!tl_make_client(tlsf_core, state->session, &state->http_settings,
+						&state->ingest, verdict))
 		return false;
-	}
 	tl_http_perform(state->ingest, request, reply);
 	*sent = reply->sent;
 	if (reply->end == TL_HTTP_ANSWERED)
@@ -150,8 +143,8 @@ find_host(TlsfState *state, TlVerdict *verdict)
 			*p = '-';
 	if (!is_host(host))
 	{
-		tlsf_fail(verdict, TL_CAUSE_CONFIG, NULL,
-				  "Snowflake named no host that takes rows");
+		tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
+				"Snowflake named no host that takes rows");
 		return false;
 	}
 	state->ingest_host = MemoryContextStrdup(state->session->mcxt, host);
@@ -204,8 +197,8 @@ ask_account(TlsfState *state, TlHttpRequest *request, const char *member,
 	*text = bare_text(&reply, member);
 	if (*text[0] != '\0')
 		return true;
-	tlsf_fail(verdict, TL_CAUSE_CONFIG, NULL,
-			  "the answer has no \"%s\"", member);
+	tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
+			"the answer has no \"%s\"", member);
 	return false;
 }
 
@@ -216,7 +209,8 @@ ask_once(TlsfState *state, TlHttpRequest *request, TlHttpReply *reply,
 	const char *headers[4];
 	int			n = 0;
 
-	if (tlsf_client(state, verdict) == NULL ||
+	if (!tl_make_client(tlsf_core, state->session, &state->http_settings,
+						&state->http, verdict) ||
 		!tlsf_authorize(state, headers, &n, verdict))
 		return false;
 	headers[n++] = "User-Agent: tokenledger";

@@ -93,9 +93,9 @@ tlsf_batch_fits(TlsfState *state, const TlBatch *batch, TlVerdict *verdict)
 
 	if (!table->exists)
 	{
-		tlsf_fail(verdict, TL_CAUSE_SCHEMA, "002003",
-				  "table %s does not exist, or the role may not see it",
-				  state->name.quoted);
+		tl_fail(verdict, TL_CAUSE_SCHEMA, "002003",
+				"table %s does not exist, or the role may not see it",
+				state->name.quoted);
 		return false;
 	}
 	for (int i = 0; i < batch->ncolumns; i++)
@@ -107,10 +107,10 @@ tlsf_batch_fits(TlsfState *state, const TlBatch *batch, TlVerdict *verdict)
 		if (column != NULL && expected != NULL &&
 			tlsf_column_fits(column, expected))
 			continue;
-		tlsf_fail(verdict, TL_CAUSE_SCHEMA, "000904",
-				  column == NULL ? "table %s has no column \"%s\"" :
-				  "table %s has another type for column \"%s\"",
-				  state->name.quoted, name);
+		tl_fail(verdict, TL_CAUSE_SCHEMA, "000904",
+				column == NULL ? "table %s has no column \"%s\"" :
+				"table %s has another type for column \"%s\"",
+				state->name.quoted, name);
 		return false;
 	}
 	return true;

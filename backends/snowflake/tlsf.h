@@ -10,6 +10,7 @@
 
 #include "../common/tl_http.h"
 #include "../common/tl_json.h"
+#include "../common/tl_session.h"
 #include "../common/tl_text.h"
 #include "tokenledger_backend.h"
 
@@ -197,9 +198,6 @@ extern void tlsf_close(TlSession *session, bool retire);
 extern TlOutcome tlsf_check_health(TlSession *session, TlVerdict *verdict);
 extern void tlsf_describe(TlSession *session, TlPairCB emit, void *arg);
 extern TlsfState *tlsf_begin(TlSession *session);
-extern void tlsf_fail(TlVerdict *verdict, TlCause cause, const char *code,
-					  const char *fmt,...) pg_attribute_printf(4, 5);
-extern TlHttp *tlsf_client(TlsfState *state, TlVerdict *verdict);
 extern void tlsf_fail_unanswered(const TlHttpReply *reply,
 								 TlVerdict *verdict);
 extern bool tlsf_sleep(TlsfState *state, int64 until);

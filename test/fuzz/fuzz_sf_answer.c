@@ -6,7 +6,7 @@
  * sources: backends/snowflake/errors.c backends/snowflake/names.c
  * sources: backends/snowflake/encode.c
  * sources: backends/common/tl_json.c backends/common/tl_auth.c
- * sources: backends/common/tl_text.c
+ * sources: backends/common/tl_text.c backends/common/tl_session.c
  * libs: -ljson-c -lcrypto
  *-------------------------------------------------------------------------
  *
@@ -175,27 +175,6 @@ tlsf_begin(TlSession *session)
 
 	state->deadline = now + 5000;
 	return state;
-}
-
-void
-tlsf_fail(TlVerdict *verdict, TlCause cause, const char *code,
-		  const char *fmt,...)
-{
-	va_list		args;
-
-	if (verdict->message[0] != '\0')
-		return;
-	verdict->cause = cause;
-	strlcpy(verdict->code, code ? code : "", sizeof(verdict->code));
-	va_start(args, fmt);
-	vsnprintf(verdict->message, sizeof(verdict->message), fmt, args);
-	va_end(args);
-}
-
-TlHttp *
-tlsf_client(TlsfState *state, TlVerdict *verdict)
-{
-	return tl_http_create(NULL, NULL, NULL, NULL);
 }
 
 bool

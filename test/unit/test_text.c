@@ -49,6 +49,9 @@ test_addresses(void)
 	CHECK(!tl_url_is_local("http://127.0.0.1.example.com"));
 	CHECK(!tl_url_is_local("http://localhost.example.com"));
 	CHECK(!tl_url_is_local("bigquery.googleapis.com"));
+	CHECK(!tl_url_is_open("http://127.0.0.1:9050"));
+	CHECK(!tl_url_is_open("https://example.com"));
+	CHECK(tl_url_is_open("http://example.com"));
 }
 
 int
