@@ -21,8 +21,6 @@
 #include "tlbq.h"
 
 static int64 keeps_from(const TlbqTable *table);
-static int32 newest_version(void);
-static int32 version_before(int32 version);
 static TlOutcome judge(TlbqState *state, TlRemote *remote,
 					   TlVerdict *verdict);
 static TlOutcome adoptable(TlbqState *state, TlVerdict *verdict);
@@ -40,11 +38,7 @@ tlbq_inspect(TlSession *session, TlRemote *remote, TlVerdict *verdict)
 	const TlbqTable *table;
 
 	state->remote = NULL;		/* look again, whatever is known */
-	if (remote->differences.data == NULL)
-		initStringInfo(&remote->differences);
-	remote->exists = remote->has_ledger_id = false;
-	remote->version = 0;
-	remote->keeps_from = PG_INT64_MIN;
+	tl_clear_remote(remote);
 	if (!tlbq_load_table(state, verdict))
 		return TL_RETRY;
 	table = state->remote;
@@ -67,27 +61,6 @@ keeps_from(const TlbqTable *table)
 	return ((int64) time(NULL) - table->expiration_ms / 1000) * 1000000;
 }
 
-static int32
-newest_version(void)
-{
-	int32		newest = 0;
-
-	for (const TlMigration *m = tlbq_migrations; m->version != 0; m++)
-		newest = m->version;
-	return newest;
-}
-
-static int32
-version_before(int32 version)
-{
-	int32		before = 0;
-
-	for (const TlMigration *m = tlbq_migrations;
-		 m->version != 0 && m->version < version; m++)
-		before = m->version;
-	return before;
-}
-
 /* Can the table be filled? */
 static TlOutcome
 judge(TlbqState *state, TlRemote *remote, TlVerdict *verdict)
@@ -95,14 +68,10 @@ judge(TlbqState *state, TlRemote *remote, TlVerdict *verdict)
 	StringInfoData fatal;
 
 	initStringInfo(&fatal);
-	tlbq_list_differences(state->remote, remote->version, newest_version(),
+	tlbq_list_differences(state->remote, remote->version,
+						  tl_newest_version(tlbq_migrations),
 						  &remote->differences, &fatal);
-	if (fatal.len == 0)
-		return TL_OK;
-	tl_fail(verdict, TL_CAUSE_SCHEMA, "400",
-			"table %s cannot be filled: %s", state->name.quoted,
-			fatal.data);
-	return TL_REFUSED;
+	return tl_judge_fillable(state->name.quoted, &fatal, "400", verdict);
 }
 
 /* TlBackend.migrate */
@@ -125,7 +94,7 @@ tlbq_migrate(TlSession *session, const TlMigration *step, bool up,
 		return TL_RETRY;
 	if (!state->remote->exists)
 	{
-		if (up && version_before(step->version) == 0)
+		if (up && tl_version_before(tlbq_migrations, step->version) == 0)
 			return create(state, verdict);
 		tl_fail(verdict, TL_CAUSE_SCHEMA, "404",
 				"table %s does not exist", state->name.quoted);
@@ -139,10 +108,7 @@ tlbq_migrate(TlSession *session, const TlMigration *step, bool up,
 	return patch(state, step, up, verdict);
 }
 
-/*
- * A table that is there but could not be filled at version 1.0 is none of
- * ours.
- */
+/* Is the table ours, or can it become so? */
 static TlOutcome
 adoptable(TlbqState *state, TlVerdict *verdict)
 {
@@ -152,12 +118,7 @@ adoptable(TlbqState *state, TlVerdict *verdict)
 	initStringInfo(&differences);
 	initStringInfo(&fatal);
 	tlbq_list_differences(state->remote, 100, 100, &differences, &fatal);
-	if (fatal.len == 0)
-		return TL_OK;
-	tl_fail(verdict, TL_CAUSE_SCHEMA, "409",
-			"table %s was not made by tokenledger: %s",
-			state->name.quoted, fatal.data);
-	return TL_REFUSED;
+	return tl_judge_ours(state->name.quoted, &fatal, "409", verdict);
 }
 
 static TlOutcome
@@ -203,7 +164,7 @@ patch(TlbqState *state, const TlMigration *step, bool up, TlVerdict *verdict)
 	TlJson	   *answer;
 	bool		sent;
 	bool		done;
-	int32		before = version_before(step->version);
+	int32		before = tl_version_before(tlbq_migrations, step->version);
 
 	initStringInfo(&body);
 	appendStringInfoChar(&body, '{');

@@ -10,6 +10,7 @@
 
 #include "../common/tl_http.h"
 #include "../common/tl_json.h"
+#include "../common/tl_schema.h"
 #include "../common/tl_session.h"
 #include "../common/tl_text.h"
 #include "tokenledger_backend.h"

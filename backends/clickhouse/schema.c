@@ -9,10 +9,7 @@
  * token_ledger_schema_version and token_ledger_source, those of another table
  * T are named T_schema_version and T_source.
  *
- * ClickHouse has no transactions: a migration is a series of statements, each
- * of the IF NOT EXISTS kind, and its row in the version table comes last.  So
- * a step that was cut off, or that two sessions do at once, is simply done
- * again.
+ * ClickHouse has no transactions: ../common/tl_schema.c says what follows.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,19 +29,23 @@ static bool read_version(TlchState *state, TlRemote *remote,
 static bool read_source(TlchState *state, TlRemote *remote,
 						TlVerdict *verdict);
 static int64 keeps_from(const TlchTable *table);
-static int32 newest_version(void);
 static TlOutcome judge(TlchState *state, TlRemote *remote,
 					   TlVerdict *verdict);
-static TlOutcome adoptable(TlchState *state, TlVerdict *verdict);
+static TlOutcome adoptable(void *arg, TlVerdict *verdict);
 static bool prepare(TlchState *state, TlVerdict *verdict);
-static bool is_recorded(TlchState *state, int32 version, bool *recorded,
+static bool is_recorded(void *arg, int32 version, bool *recorded,
 						TlVerdict *verdict);
-static bool record(TlchState *state, const TlMigration *step,
-				   TlVerdict *verdict);
-static bool forget(TlchState *state, const TlMigration *step,
-				   TlVerdict *verdict);
-static bool run_script(TlchState *state, const char *script,
-					   TlVerdict *verdict);
+static bool run(void *arg, const char *statement, TlVerdict *verdict);
+static bool record(void *arg, const TlMigration *step, TlVerdict *verdict);
+static bool forget(void *arg, const TlMigration *step, TlVerdict *verdict);
+
+static const TlScripts scripts = {
+	.judge = adoptable,
+	.is_recorded = is_recorded,
+	.run = run,
+	.record = record,
+	.forget = forget
+};
 static bool broken_answer(const TlchReader *reader, TlVerdict *verdict);
 
 static char *
@@ -62,11 +63,7 @@ tlch_inspect(TlSession *session, TlRemote *remote, TlVerdict *verdict)
 	bool		has_source;
 
 	state->remote = NULL;		/* look again, whatever is known */
-	if (remote->differences.data == NULL)
-		initStringInfo(&remote->differences);
-	remote->exists = remote->has_ledger_id = false;
-	remote->version = 0;
-	remote->keeps_from = PG_INT64_MIN;
+	tl_clear_remote(remote);
 	if (!tlch_load_table(state, verdict))
 		return TL_RETRY;
 	if (!state->remote->exists)
@@ -155,16 +152,6 @@ keeps_from(const TlchTable *table)
 	return ((int64) time(NULL) - kept) * 1000000;
 }
 
-static int32
-newest_version(void)
-{
-	int32		newest = 0;
-
-	for (const TlMigration *m = tlch_migrations; m->version != 0; m++)
-		newest = m->version;
-	return newest;
-}
-
 /* Can the table be filled? */
 static TlOutcome
 judge(TlchState *state, TlRemote *remote, TlVerdict *verdict)
@@ -172,14 +159,10 @@ judge(TlchState *state, TlRemote *remote, TlVerdict *verdict)
 	StringInfoData fatal;
 
 	initStringInfo(&fatal);
-	tlch_list_differences(state->remote, remote->version, newest_version(),
+	tlch_list_differences(state->remote, remote->version,
+						  tl_newest_version(tlch_migrations),
 						  &remote->differences, &fatal);
-	if (fatal.len == 0)
-		return TL_OK;
-	tl_fail(verdict, TL_CAUSE_SCHEMA, "53",
-			"table %s cannot be filled: %s", state->table.quoted,
-			fatal.data);
-	return TL_REFUSED;
+	return tl_judge_fillable(state->table.quoted, &fatal, "53", verdict);
 }
 
 /* TlBackend.migrate */
@@ -188,38 +171,17 @@ tlch_migrate(TlSession *session, const TlMigration *step, bool up,
 			 TlVerdict *verdict)
 {
 	TlchState  *state = tlch_begin(session);
-	TlOutcome	outcome;
-	bool		recorded;
+	TlOutcome	outcome = tl_migrate(&scripts, state, step, up, verdict);
 
-	if (!up && step->down == NULL)
-	{
-		tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
-				"version %d.%d of the table cannot be undone",
-				step->version / 100, step->version % 100);
-		return TL_REFUSED;
-	}
-	outcome = adoptable(state, verdict);
-	if (outcome != TL_OK)
-		return outcome;
-	if (!prepare(state, verdict) ||
-		!is_recorded(state, step->version, &recorded, verdict))
-		return TL_RETRY;
 	state->remote = NULL;		/* look again */
-	if (recorded == up)
-		return TL_OK;
-	if (!run_script(state, up ? step->up : step->down, verdict) ||
-		!(up ? record(state, step, verdict) : forget(state, step, verdict)))
-		return TL_RETRY;
-	return TL_OK;
+	return outcome;
 }
 
-/*
- * A table that is there but could not be filled at version 1.0 is none of
- * ours: recording versions beside it would only hide what is wrong with it.
- */
+/* TlScripts.judge */
 static TlOutcome
-adoptable(TlchState *state, TlVerdict *verdict)
+adoptable(void *arg, TlVerdict *verdict)
 {
+	TlchState  *state = arg;
 	StringInfoData differences;
 	StringInfoData fatal;
 
@@ -231,12 +193,7 @@ adoptable(TlchState *state, TlVerdict *verdict)
 	initStringInfo(&differences);
 	initStringInfo(&fatal);
 	tlch_list_differences(state->remote, 100, 100, &differences, &fatal);
-	if (fatal.len == 0)
-		return TL_OK;
-	tl_fail(verdict, TL_CAUSE_SCHEMA, "57",
-			"table %s was not made by tokenledger: %s",
-			state->table.quoted, fatal.data);
-	return TL_REFUSED;
+	return tl_judge_ours(state->table.quoted, &fatal, "57", verdict);
 }
 
 /*
@@ -254,19 +211,20 @@ prepare(TlchState *state, TlVerdict *verdict)
 		" (ledger_id UUID, first_at DateTime64(6, 'UTC'))"
 		" ENGINE = {engine} ORDER BY ledger_id";
 
-	return run_script(state, tables, verdict) &&
+	return tl_run_script(&scripts, state, tables, verdict) &&
 		(state->remote->exists ||
-		 run_script(state, "TRUNCATE TABLE " VERSION_TABLE "{cluster}",
-					verdict));
+		 run(state, "TRUNCATE TABLE " VERSION_TABLE "{cluster}", verdict));
 }
 
+/* TlScripts.is_recorded */
 static bool
-is_recorded(TlchState *state, int32 version, bool *recorded,
-			TlVerdict *verdict)
+is_recorded(void *arg, int32 version, bool *recorded, TlVerdict *verdict)
 {
+	TlchState  *state = arg;
 	TlchReader	reader;
 
-	if (!tlch_query(state,
+	if (!prepare(state, verdict) ||
+		!tlch_query(state,
 					psprintf("SELECT toInt64(count()) FROM %s WHERE version = %d"
 							 " FORMAT RowBinary",
 							 expand(state, VERSION_TABLE), version),
@@ -276,10 +234,20 @@ is_recorded(TlchState *state, int32 version, bool *recorded,
 	return !broken_answer(&reader, verdict);
 }
 
-/* The version, and whose ledger it is. */
+/* TlScripts.run */
 static bool
-record(TlchState *state, const TlMigration *step, TlVerdict *verdict)
+run(void *arg, const char *statement, TlVerdict *verdict)
 {
+	TlchState  *state = arg;
+
+	return tlch_query(state, expand(state, statement), NULL, verdict);
+}
+
+/* TlScripts.record */
+static bool
+record(void *arg, const TlMigration *step, TlVerdict *verdict)
+{
+	TlchState  *state = arg;
 	StringInfoData sql;
 	char	   *source = expand(state, SOURCE_TABLE);
 
@@ -297,33 +265,14 @@ record(TlchState *state, const TlMigration *step, TlVerdict *verdict)
 	return tlch_query(state, sql.data, NULL, verdict);
 }
 
+/* TlScripts.forget */
 static bool
-forget(TlchState *state, const TlMigration *step, TlVerdict *verdict)
+forget(void *arg, const TlMigration *step, TlVerdict *verdict)
 {
-	return run_script(state,
-					  psprintf("ALTER TABLE " VERSION_TABLE "{cluster}"
-							   " DELETE WHERE version >= %d"
-							   " SETTINGS mutations_sync = 2",
-							   step->version), verdict);
-}
-
-/* Statements separated by semicolons, which occur nowhere else. */
-static bool
-run_script(TlchState *state, const char *script, TlVerdict *verdict)
-{
-	char	   *statement = expand(state, script);
-
-	while (statement != NULL)
-	{
-		char	   *end = strchr(statement, ';');
-
-		if (end != NULL)
-			*end++ = '\0';
-		if (!tlch_query(state, statement, NULL, verdict))
-			return false;
-		statement = end;
-	}
-	return true;
+	return run(arg, psprintf("ALTER TABLE " VERSION_TABLE "{cluster}"
+							 " DELETE WHERE version >= %d"
+							 " SETTINGS mutations_sync = 2", step->version),
+			   verdict);
 }
 
 static bool

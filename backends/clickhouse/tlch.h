@@ -9,6 +9,7 @@
 #define TLCH_H
 
 #include "../common/tl_http.h"
+#include "../common/tl_schema.h"
 #include "../common/tl_session.h"
 #include "../common/tl_text.h"
 #include "tokenledger_backend.h"

@@ -9,10 +9,7 @@
  * TOKEN_LEDGER_SCHEMA_VERSION and TOKEN_LEDGER_SOURCE, those of another table
  * T are named T_SCHEMA_VERSION and T_SOURCE.
  *
- * DDL is not transactional: a migration is a series of statements, each of
- * the IF NOT EXISTS kind, and its row in the version table comes last.  So a
- * step that was cut off, or that two sessions do at once, is simply done
- * again.
+ * DDL is not transactional: ../common/tl_schema.c says what follows.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,19 +30,23 @@ static bool read_version(TlsfState *state, TlRemote *remote,
 						 bool *kept, TlVerdict *verdict);
 static bool read_source(TlsfState *state, TlRemote *remote,
 						TlVerdict *verdict);
-static int32 newest_version(void);
 static TlOutcome judge(TlsfState *state, TlRemote *remote,
 					   TlVerdict *verdict);
-static TlOutcome adoptable(TlsfState *state, TlVerdict *verdict);
+static TlOutcome adoptable(void *arg, TlVerdict *verdict);
 static bool prepare(TlsfState *state, TlVerdict *verdict);
-static bool is_recorded(TlsfState *state, int32 version, bool *kept,
-						bool *recorded, TlVerdict *verdict);
-static bool record(TlsfState *state, const TlMigration *step,
-				   TlVerdict *verdict);
-static bool forget(TlsfState *state, const TlMigration *step,
-				   TlVerdict *verdict);
-static bool run_script(TlsfState *state, const char *script,
-					   TlVerdict *verdict);
+static bool is_recorded(void *arg, int32 version, bool *recorded,
+						TlVerdict *verdict);
+static bool run(void *arg, const char *statement, TlVerdict *verdict);
+static bool record(void *arg, const TlMigration *step, TlVerdict *verdict);
+static bool forget(void *arg, const TlMigration *step, TlVerdict *verdict);
+
+static const TlScripts scripts = {
+	.judge = adoptable,
+	.is_recorded = is_recorded,
+	.run = run,
+	.record = record,
+	.forget = forget
+};
 
 /* TlBackend.inspect */
 TlOutcome
@@ -55,11 +56,7 @@ tlsf_inspect(TlSession *session, TlRemote *remote, TlVerdict *verdict)
 	bool		kept;
 
 	state->remote = NULL;		/* look again, whatever is known */
-	if (remote->differences.data == NULL)
-		initStringInfo(&remote->differences);
-	remote->exists = remote->has_ledger_id = false;
-	remote->version = 0;
-	remote->keeps_from = PG_INT64_MIN;
+	tl_clear_remote(remote);
 	if (!tlsf_load_table(state, verdict))
 		return TL_RETRY;
 	if (!state->remote->exists)
@@ -143,16 +140,6 @@ read_source(TlsfState *state, TlRemote *remote, TlVerdict *verdict)
 	return true;
 }
 
-static int32
-newest_version(void)
-{
-	int32		newest = 0;
-
-	for (const TlMigration *m = tlsf_migrations; m->version != 0; m++)
-		newest = m->version;
-	return newest;
-}
-
 /* Can the table be filled? */
 static TlOutcome
 judge(TlsfState *state, TlRemote *remote, TlVerdict *verdict)
@@ -160,14 +147,10 @@ judge(TlsfState *state, TlRemote *remote, TlVerdict *verdict)
 	StringInfoData fatal;
 
 	initStringInfo(&fatal);
-	tlsf_list_differences(state->remote, remote->version, newest_version(),
+	tlsf_list_differences(state->remote, remote->version,
+						  tl_newest_version(tlsf_migrations),
 						  &remote->differences, &fatal);
-	if (fatal.len == 0)
-		return TL_OK;
-	tl_fail(verdict, TL_CAUSE_SCHEMA, "000904",
-			"table %s cannot be filled: %s", state->name.quoted,
-			fatal.data);
-	return TL_REFUSED;
+	return tl_judge_fillable(state->name.quoted, &fatal, "000904", verdict);
 }
 
 /* TlBackend.migrate */
@@ -176,44 +159,17 @@ tlsf_migrate(TlSession *session, const TlMigration *step, bool up,
 			 TlVerdict *verdict)
 {
 	TlsfState  *state = tlsf_begin(session);
-	TlOutcome	outcome;
-	bool		kept;
-	bool		recorded;
+	TlOutcome	outcome = tl_migrate(&scripts, state, step, up, verdict);
 
-	if (!up && step->down == NULL)
-	{
-		tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
-				"version %d.%d of the table cannot be undone",
-				step->version / 100, step->version % 100);
-		return TL_REFUSED;
-	}
-	outcome = adoptable(state, verdict);
-	if (outcome != TL_OK)
-		return outcome;
-	if (!is_recorded(state, step->version, &kept, &recorded, verdict))
-		return TL_RETRY;
-	if (!kept || !state->remote->exists)
-	{
-		if (!prepare(state, verdict))
-			return TL_RETRY;
-		recorded = false;
-	}
 	state->remote = NULL;		/* look again */
-	if (recorded == up)
-		return TL_OK;
-	if (!run_script(state, up ? step->up : step->down, verdict) ||
-		!(up ? record(state, step, verdict) : forget(state, step, verdict)))
-		return TL_RETRY;
-	return TL_OK;
+	return outcome;
 }
 
-/*
- * A table that is there but could not be filled at version 1.0 is none of
- * ours: recording versions beside it would only hide what is wrong with it.
- */
+/* TlScripts.judge */
 static TlOutcome
-adoptable(TlsfState *state, TlVerdict *verdict)
+adoptable(void *arg, TlVerdict *verdict)
 {
+	TlsfState  *state = arg;
 	StringInfoData differences;
 	StringInfoData fatal;
 
@@ -225,12 +181,7 @@ adoptable(TlsfState *state, TlVerdict *verdict)
 	initStringInfo(&differences);
 	initStringInfo(&fatal);
 	tlsf_list_differences(state->remote, 100, 100, &differences, &fatal);
-	if (fatal.len == 0)
-		return TL_OK;
-	tl_fail(verdict, TL_CAUSE_SCHEMA, "002002",
-			"table %s was not made by tokenledger: %s",
-			state->name.quoted, fatal.data);
-	return TL_REFUSED;
+	return tl_judge_ours(state->name.quoted, &fatal, "002002", verdict);
 }
 
 /*
@@ -248,30 +199,42 @@ prepare(TlsfState *state, TlVerdict *verdict)
 		" ({version} NUMBER(9,0) NOT NULL,"
 		" {applied_at} TIMESTAMP_NTZ(6) NOT NULL, {description} VARCHAR)";
 
-	return run_script(state, tables, verdict) &&
+	return tl_run_script(&scripts, state, tables, verdict) &&
 		(state->remote->exists ||
-		 run_script(state, "DELETE FROM {schema_version}", verdict));
+		 run(state, "DELETE FROM {schema_version}", verdict));
 }
 
-/* *kept: is there a record at all? */
+/* TlScripts.is_recorded */
 static bool
-is_recorded(TlsfState *state, int32 version, bool *kept, bool *recorded,
-			TlVerdict *verdict)
+is_recorded(void *arg, int32 version, bool *recorded, TlVerdict *verdict)
 {
+	TlsfState  *state = arg;
 	Text		count;
+	bool		kept;
 
 	if (!ask(state, psprintf("SELECT COUNT(*) FROM {schema_version}"
 							 " WHERE {version} = %d", version), &count,
-			 kept, verdict))
+			 &kept, verdict))
 		return false;
-	*recorded = *kept && count.found && atoi(count.value) > 0;
-	return true;
+	*recorded = kept && state->remote->exists && count.found &&
+		atoi(count.value) > 0;
+	return (kept && state->remote->exists) || prepare(state, verdict);
 }
 
-/* The version, and whose ledger it is. */
+/* TlScripts.run */
 static bool
-record(TlsfState *state, const TlMigration *step, TlVerdict *verdict)
+run(void *arg, const char *statement, TlVerdict *verdict)
 {
+	TlsfState  *state = arg;
+
+	return tlsf_run(state, tlsf_expand(&state->name, statement), verdict);
+}
+
+/* TlScripts.record */
+static bool
+record(void *arg, const TlMigration *step, TlVerdict *verdict)
+{
+	TlsfState  *state = arg;
 	StringInfoData sql;
 
 	initStringInfo(&sql);
@@ -280,40 +243,21 @@ record(TlsfState *state, const TlMigration *step, TlVerdict *verdict)
 	tl_append_uuid(&sql, &state->session->ledger_id);
 	appendStringInfoString(&sql, "', SYSDATE() WHERE NOT EXISTS"
 						   " (SELECT 1 FROM {source})");
-	if (!run_script(state, sql.data, verdict))
+	if (!run(state, sql.data, verdict))
 		return false;
 	resetStringInfo(&sql);
 	appendStringInfo(&sql, "INSERT INTO {schema_version} ({version},"
 					 " {applied_at}, {description})"
 					 " SELECT %d, SYSDATE(), ", step->version);
 	tlsf_quote_literal(&sql, step->description);
-	return run_script(state, sql.data, verdict);
+	return run(state, sql.data, verdict);
 }
 
+/* TlScripts.forget */
 static bool
-forget(TlsfState *state, const TlMigration *step, TlVerdict *verdict)
+forget(void *arg, const TlMigration *step, TlVerdict *verdict)
 {
-	return run_script(state,
-					  psprintf("DELETE FROM {schema_version}"
-							   " WHERE {version} >= %d", step->version),
-					  verdict);
-}
-
-/* Statements separated by semicolons, which occur nowhere else. */
-static bool
-run_script(TlsfState *state, const char *script, TlVerdict *verdict)
-{
-	char	   *statement = pstrdup(script);
-
-	while (statement != NULL && statement[0] != '\0')
-	{
-		char	   *end = strchr(statement, ';');
-
-		if (end != NULL)
-			*end++ = '\0';
-		if (!tlsf_run(state, tlsf_expand(&state->name, statement), verdict))
-			return false;
-		statement = end;
-	}
-	return true;
+	return run(arg, psprintf("DELETE FROM {schema_version}"
+							 " WHERE {version} >= %d", step->version),
+			   verdict);
 }
