@@ -20,6 +20,7 @@ bench_bigquery_encode()
 		-o "$WORK/bigquery_encode" "$here/bench/bigquery_encode.c" \
 		"$here/backends/bigquery/encode.c" \
 		"$here/backends/bigquery/columns.c" \
+		"$here/backends/common/tl_columns.c" \
 		"$here/backends/common/tl_json.c" "$here/test/unit/stubs.c" \
 		"-L$("$PG_CONFIG" --pkglibdir)" "-L$("$PG_CONFIG" --libdir)" \
 		-lpgcommon -lpgport -ljson-c -lm || exit 1

@@ -56,7 +56,7 @@ make_batch(TlBatch *batch, int32 nrows)
 {
 	int			n = 0;
 
-	for (const TlbqExpected *e = tlbq_expected; e->since <= 101 && e->name;
+	for (const TlExpected *e = tl_expected; e->since <= 101 && e->name;
 		 e++)
 	{
 		columns[n].name = e->name;

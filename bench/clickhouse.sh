@@ -23,7 +23,8 @@ bench_encode()
 		"-I$here/src/include" "-I$here/test/unit" \
 		"-I$("$PG_CONFIG" --includedir-server)" \
 		-o "$WORK/encode" "$here/bench/clickhouse_encode.c" \
-		"${sources[@]}" "$here/test/unit/stubs.c" \
+		"${sources[@]}" "$here/backends/common/tl_columns.c" \
+		"$here/test/unit/stubs.c" \
 		"-L$("$PG_CONFIG" --pkglibdir)" "-L$("$PG_CONFIG" --libdir)" \
 		-lpgcommon -lpgport -lzstd -llz4 -lm || exit 1
 	for size in 10000 100000; do

@@ -22,6 +22,7 @@ bench_snowflake_encode()
 		"$here/backends/snowflake/ndjson.c" \
 		"$here/backends/snowflake/names.c" \
 		"$here/backends/snowflake/columns.c" \
+		"$here/backends/common/tl_columns.c" \
 		"$here/backends/common/tl_json.c" "$here/backends/common/tl_text.c" \
 		"$here/test/unit/stubs.c" \
 		"-L$("$PG_CONFIG" --pkglibdir)" "-L$("$PG_CONFIG" --libdir)" \

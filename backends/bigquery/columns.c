@@ -15,61 +15,12 @@
 
 #include "tlbq.h"
 
-
-const TlbqExpected tlbq_expected[] = {
-	{"event_id", TL_UUID, true, 100},
-	{"trace_id", TL_UUID, false, 100},
-	{"span_id", TL_UUID, false, 100},
-	{"parent_span_id", TL_UUID, false, 100},
-	{"timestamp", TL_TIMESTAMP, true, 100},
-	{"duration_ms", TL_FLOAT64, false, 100},
-	{"provider", TL_TEXT, true, 100},
-	{"model", TL_TEXT, true, 100},
-	{"input_tokens", TL_INT64, true, 100},
-	{"output_tokens", TL_INT64, true, 100},
-	{"total_tokens", TL_INT64, true, 100},
-	{"cached_tokens", TL_INT64, false, 101},
-	{"cost_usd", TL_DECIMAL, false, 100},
-	{"endpoint", TL_TEXT, false, 100},
-	{"request_type", TL_TEXT, false, 100},
-	{"user_id", TL_TEXT, false, 100},
-	{"session_id", TL_TEXT, false, 100},
-	{"organization_id", TL_TEXT, false, 100},
-	{"app_name", TL_TEXT, false, 100},
-	{"environment", TL_TEXT, false, 100},
-	{"status", TL_TEXT, false, 100},
-	{"error_type", TL_TEXT, false, 100},
-	{"error_message", TL_TEXT, false, 100},
-	{"metadata", TL_JSON, false, 100},
-	{"request_preview", TL_TEXT, false, 100},
-	{"response_preview", TL_TEXT, false, 100},
-	{"feature", TL_TEXT, false, 103},
-	{"page", TL_TEXT, false, 103},
-	{"component", TL_TEXT, false, 103},
-	{"team", TL_TEXT, false, 103},
-	{"project", TL_TEXT, false, 103},
-	{"cost_center", TL_TEXT, false, 103},
-	{"metadata_extra", TL_JSON, false, 103},
-	{.name = NULL}
-};
-
 static void compare_column(const TlbqColumn *column,
-						   const TlbqExpected *expected, StringInfo out,
+						   const TlExpected *expected, StringInfo out,
 						   StringInfo fatal);
 static bool type_fits(const TlbqColumn *column, TlType type);
 static void compare_layout(const TlbqTable *table, StringInfo out);
-static void append_field(StringInfo out, const TlbqExpected *column);
-static void note(StringInfo out, const char *fmt,...)
-			pg_attribute_printf(2, 3);
-
-const TlbqExpected *
-tlbq_find_expected(const char *name)
-{
-	for (const TlbqExpected *e = tlbq_expected; e->name != NULL; e++)
-		if (strcmp(e->name, name) == 0)
-			return e;
-	return NULL;
-}
+static void append_field(StringInfo out, const TlExpected *column);
 
 /* As the REST interface writes it. */
 const char *
@@ -106,7 +57,7 @@ tlbq_find_column(const TlbqTable *table, const char *name)
 
 /* Can the column hold every value of the ledger's, NULL included? */
 bool
-tlbq_column_fits(const TlbqColumn *column, const TlbqExpected *expected)
+tlbq_column_fits(const TlbqColumn *column, const TlExpected *expected)
 {
 	if (strcmp(column->mode, "REPEATED") == 0 ||
 		(strcmp(column->mode, "REQUIRED") == 0 && !expected->required))
@@ -143,36 +94,33 @@ tlbq_list_differences(const TlbqTable *table, int32 version, int32 newest,
 {
 	if (strcmp(table->kind, "TABLE") != 0)
 	{
-		note(out, "it is a %s", table->kind);
-		note(fatal, "it is a %s and not a table", table->kind);
+		tl_note(out, "it is a %s", table->kind);
+		tl_note(fatal, "it is a %s and not a table", table->kind);
 	}
 	compare_layout(table, out);
-	for (const TlbqExpected *e = tlbq_expected; e->name != NULL; e++)
+	for (const TlExpected *e = tl_expected; e->name != NULL; e++)
 	{
 		const TlbqColumn *column = tlbq_find_column(table, e->name);
 
 		if (column != NULL)
 			compare_column(column, e, out, fatal);
 		else if (e->since <= (version ? version : newest))
-		{
-			note(out, "column \"%s\" is missing", e->name);
-			note(fatal, "column \"%s\" is missing", e->name);
-		}
+			tl_note_missing(e->name, out, fatal);
 	}
 	for (int i = 0; i < table->ncolumns; i++)
 	{
 		const TlbqColumn *column = &table->columns[i];
 
-		if (tlbq_find_expected(column->name) != NULL)
+		if (tl_find_expected(column->name) != NULL)
 			continue;
-		note(out, "extra column \"%s\" (%s)", column->name, column->type);
+		tl_note(out, "extra column \"%s\" (%s)", column->name, column->type);
 		if (strcmp(column->mode, "REQUIRED") == 0)
-			note(fatal, "extra column \"%s\" is REQUIRED", column->name);
+			tl_note(fatal, "extra column \"%s\" is REQUIRED", column->name);
 	}
 }
 
 static void
-compare_column(const TlbqColumn *column, const TlbqExpected *expected,
+compare_column(const TlbqColumn *column, const TlExpected *expected,
 			   StringInfo out, StringInfo fatal)
 {
 	const char *type = tlbq_type_name(expected->type);
@@ -180,23 +128,20 @@ compare_column(const TlbqColumn *column, const TlbqExpected *expected,
 
 	if (fits && strcmp(column->type, type) == 0)
 		return;
-	note(out, "column \"%s\" is %s %s instead of %s", column->name,
-		 column->type, column->mode, type);
-	if (!fits)
-		note(fatal, "column \"%s\" is %s %s instead of %s", column->name,
-			 column->type, column->mode, type);
+	tl_note_type(column->name, psprintf("%s %s", column->type, column->mode),
+				 type, fits, out, fatal);
 }
 
 static void
 compare_layout(const TlbqTable *table, StringInfo out)
 {
 	if (!table->partitioned)
-		note(out, "it is not partitioned by time");
+		tl_note(out, "it is not partitioned by time");
 	else if (table->partition_field == NULL ||
 			 strcmp(table->partition_field, "timestamp") != 0)
-		note(out, "it is partitioned by %s instead of timestamp",
-			 table->partition_field ? table->partition_field :
-			 "the time of arrival");
+		tl_note(out, "it is partitioned by %s instead of timestamp",
+				table->partition_field ? table->partition_field :
+				"the time of arrival");
 }
 
 /*
@@ -217,7 +162,7 @@ tlbq_append_fields(StringInfo out, int32 after, int32 version,
 						 tl_json_print(tl_json_item(table->fields, i)));
 		separator = ",";
 	}
-	for (const TlbqExpected *e = tlbq_expected; e->name != NULL; e++)
+	for (const TlExpected *e = tl_expected; e->name != NULL; e++)
 	{
 		if (e->since <= after || e->since > version ||
 			(table != NULL && tlbq_find_column(table, e->name) != NULL))
@@ -230,21 +175,9 @@ tlbq_append_fields(StringInfo out, int32 after, int32 version,
 }
 
 static void
-append_field(StringInfo out, const TlbqExpected *column)
+append_field(StringInfo out, const TlExpected *column)
 {
 	appendStringInfo(out, "{\"name\":\"%s\",\"type\":\"%s\",\"mode\":\"%s\"}",
 					 column->name, tlbq_type_name(column->type),
 					 column->required ? "REQUIRED" : "NULLABLE");
-}
-
-static void
-note(StringInfo out, const char *fmt,...)
-{
-	char		text[512];
-	va_list		args;
-
-	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
-	va_end(args);
-	appendStringInfo(out, "%s%s", out->len > 0 ? "; " : "", text);
 }

@@ -234,7 +234,7 @@ set_words(TlbqError *error, const char *words)
 const char *
 tlbq_describe_row_error(const char *words)
 {
-	for (const TlbqExpected *e = tlbq_expected; e->name != NULL; e++)
+	for (const TlExpected *e = tl_expected; e->name != NULL; e++)
 	{
 		Size		len = strlen(e->name);
 

@@ -136,7 +136,7 @@ tlbq_batch_fits(TlbqState *state, const TlBatch *batch, TlVerdict *verdict)
 	{
 		const char *name = batch->columns[i].name;
 		const TlbqColumn *column = tlbq_find_column(table, name);
-		const TlbqExpected *expected = tlbq_find_expected(name);
+		const TlExpected *expected = tl_find_expected(name);
 
 		if (column != NULL && expected != NULL &&
 			tlbq_column_fits(column, expected))

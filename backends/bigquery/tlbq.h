@@ -8,6 +8,7 @@
 #ifndef TLBQ_H
 #define TLBQ_H
 
+#include "../common/tl_columns.h"
 #include "../common/tl_http.h"
 #include "../common/tl_json.h"
 #include "../common/tl_schema.h"
@@ -34,16 +35,6 @@ extern const char *tlbq_parse_name(const char *project, const char *path,
 
 /* ---- columns.c ---- */
 
-typedef struct TlbqExpected		/* a column as our own table has it */
-{
-	const char *name;
-	TlType		type;
-	bool		required;
-	int32		since;
-} TlbqExpected;
-
-extern const TlbqExpected tlbq_expected[];	/* ends with name NULL */
-extern const TlbqExpected *tlbq_find_expected(const char *name);
 extern const char *tlbq_type_name(TlType type);
 
 typedef struct TlbqColumn		/* a column as BigQuery has it */
@@ -73,7 +64,7 @@ typedef struct TlbqTable
 extern const TlbqColumn *tlbq_find_column(const TlbqTable *table,
 										  const char *name);
 extern bool tlbq_column_fits(const TlbqColumn *column,
-							 const TlbqExpected *expected);
+							 const TlExpected *expected);
 extern void tlbq_list_differences(const TlbqTable *table, int32 version,
 								  int32 newest, StringInfo out,
 								  StringInfo fatal);

@@ -66,8 +66,6 @@ static void compare_column(const TlchColumn *column,
 static void compare_engine(const TlchTable *table, StringInfo out,
 						   StringInfo fatal);
 static bool ends_with(const char *text, const char *end);
-static void note(StringInfo out, const char *fmt,...)
-			pg_attribute_printf(2, 3);
 
 const TlchExpected *
 tlch_find_expected(const char *name)
@@ -189,8 +187,8 @@ tlch_list_differences(const TlchTable *table, int32 version, int32 newest,
 	compare_expected(table, version, newest, out, fatal);
 	for (int i = 0; i < table->ncolumns; i++)
 		if (tlch_find_expected(table->columns[i].name) == NULL)
-			note(out, "extra column \"%s\" (%s)", table->columns[i].name,
-				 table->columns[i].type);
+			tl_note(out, "extra column \"%s\" (%s)", table->columns[i].name,
+					table->columns[i].type);
 }
 
 static void
@@ -206,10 +204,7 @@ compare_expected(const TlchTable *table, int32 version, int32 newest,
 		if (column != NULL)
 			compare_column(column, e, out, fatal);
 		else if (e->since <= version)
-		{
-			note(out, "column \"%s\" is missing", e->name);
-			note(fatal, "column \"%s\" is missing", e->name);
-		}
+			tl_note_missing(e->name, out, fatal);
 	}
 }
 
@@ -221,16 +216,13 @@ compare_column(const TlchColumn *column, const TlchExpected *expected,
 
 	if (column->computed)
 	{
-		note(out, "column \"%s\" is computed", column->name);
-		note(fatal, "column \"%s\" is computed", column->name);
+		tl_note(out, "column \"%s\" is computed", column->name);
+		tl_note(fatal, "column \"%s\" is computed", column->name);
 	}
 	if (strcmp(column->type, type) == 0)
 		return;
-	note(out, "column \"%s\" is %s instead of %s", column->name,
-		 column->type, type);
-	if (!tlch_type_fits(column->type, expected))
-		note(fatal, "column \"%s\" is %s instead of %s", column->name,
-			 column->type, type);
+	tl_note_type(column->name, column->type, type,
+				 tlch_type_fits(column->type, expected), out, fatal);
 }
 
 /*
@@ -250,20 +242,20 @@ compare_engine(const TlchTable *table, StringInfo out, StringInfo fatal)
 	if (strcmp(engine, "MergeTree") != 0 && !replacing &&
 		strcmp(engine, "Distributed") != 0)
 	{
-		note(out, "its engine is %s", table->engine);
-		note(fatal, "its engine %s does not keep every row; MergeTree does",
-			 table->engine);
+		tl_note(out, "its engine is %s", table->engine);
+		tl_note(fatal, "its engine %s does not keep every row; MergeTree does",
+				table->engine);
 	}
 	if (replacing && strstr(table->sorting_key, "event_id") == NULL)
 	{
-		note(out, "its engine replaces rows of other events");
-		note(fatal, "its engine %s replaces rows of other events: event_id is"
-			 " not in its sorting key", table->engine);
+		tl_note(out, "its engine replaces rows of other events");
+		tl_note(fatal, "its engine %s replaces rows of other events: event_id is"
+				" not in its sorting key", table->engine);
 	}
 	if (strcmp(engine, "Distributed") != 0 && !table->keyed &&
 		table->window <= 0)
-		note(out, "it remembers no tokens of inserts"
-			 " (non_replicated_deduplication_window)");
+		tl_note(out, "it remembers no tokens of inserts"
+				" (non_replicated_deduplication_window)");
 }
 
 static bool
@@ -272,16 +264,4 @@ ends_with(const char *text, const char *end)
 	Size		len = strlen(text);
 
 	return len >= strlen(end) && strcmp(text + len - strlen(end), end) == 0;
-}
-
-static void
-note(StringInfo out, const char *fmt,...)
-{
-	char		text[512];
-	va_list		args;
-
-	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
-	va_end(args);
-	appendStringInfo(out, "%s%s", out->len > 0 ? "; " : "", text);
 }

@@ -8,6 +8,7 @@
 #ifndef TLCH_H
 #define TLCH_H
 
+#include "../common/tl_columns.h"
 #include "../common/tl_http.h"
 #include "../common/tl_schema.h"
 #include "../common/tl_session.h"

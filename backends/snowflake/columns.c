@@ -15,61 +15,13 @@
 
 #include "tlsf.h"
 
-const TlsfExpected tlsf_expected[] = {
-	{"event_id", TL_UUID, true, 100},
-	{"trace_id", TL_UUID, false, 100},
-	{"span_id", TL_UUID, false, 100},
-	{"parent_span_id", TL_UUID, false, 100},
-	{"timestamp", TL_TIMESTAMP, true, 100},
-	{"duration_ms", TL_FLOAT64, false, 100},
-	{"provider", TL_TEXT, true, 100},
-	{"model", TL_TEXT, true, 100},
-	{"input_tokens", TL_INT64, true, 100},
-	{"output_tokens", TL_INT64, true, 100},
-	{"total_tokens", TL_INT64, true, 100},
-	{"cached_tokens", TL_INT64, false, 101},
-	{"cost_usd", TL_DECIMAL, false, 100},
-	{"endpoint", TL_TEXT, false, 100},
-	{"request_type", TL_TEXT, false, 100},
-	{"user_id", TL_TEXT, false, 100},
-	{"session_id", TL_TEXT, false, 100},
-	{"organization_id", TL_TEXT, false, 100},
-	{"app_name", TL_TEXT, false, 100},
-	{"environment", TL_TEXT, false, 100},
-	{"status", TL_TEXT, false, 100},
-	{"error_type", TL_TEXT, false, 100},
-	{"error_message", TL_TEXT, false, 100},
-	{"metadata", TL_JSON, false, 100},
-	{"request_preview", TL_TEXT, false, 100},
-	{"response_preview", TL_TEXT, false, 100},
-	{"feature", TL_TEXT, false, 103},
-	{"page", TL_TEXT, false, 103},
-	{"component", TL_TEXT, false, 103},
-	{"team", TL_TEXT, false, 103},
-	{"project", TL_TEXT, false, 103},
-	{"cost_center", TL_TEXT, false, 103},
-	{"metadata_extra", TL_JSON, false, 103},
-	{.name = NULL}
-};
-
 static void compare_column(const TlsfColumn *column,
-						   const TlsfExpected *expected, StringInfo out,
+						   const TlExpected *expected, StringInfo out,
 						   StringInfo fatal);
 static bool type_fits(const char *type, TlType wanted);
 static bool number_fits(const char *type, int before_point, int after_point);
 static bool is_ours(const char *type, TlType wanted);
 static const char *type_name(TlType type);
-static void note(StringInfo out, const char *fmt,...)
-			pg_attribute_printf(2, 3);
-
-const TlsfExpected *
-tlsf_find_expected(const char *name)
-{
-	for (const TlsfExpected *e = tlsf_expected; e->name != NULL; e++)
-		if (strcmp(e->name, name) == 0)
-			return e;
-	return NULL;
-}
 
 /* Whatever its case: whoever made the table may have quoted its names. */
 const TlsfColumn *
@@ -83,7 +35,7 @@ tlsf_find_column(const TlsfTable *table, const char *name)
 
 /* Can the column hold every value of the ledger's, NULL included? */
 bool
-tlsf_column_fits(const TlsfColumn *column, const TlsfExpected *expected)
+tlsf_column_fits(const TlsfColumn *column, const TlExpected *expected)
 {
 	return (column->nullable || expected->required) &&
 		type_fits(column->type, expected->type);
@@ -170,59 +122,41 @@ void
 tlsf_list_differences(const TlsfTable *table, int32 version, int32 newest,
 					  StringInfo out, StringInfo fatal)
 {
-	for (const TlsfExpected *e = tlsf_expected; e->name != NULL; e++)
+	for (const TlExpected *e = tl_expected; e->name != NULL; e++)
 	{
 		const TlsfColumn *column = tlsf_find_column(table, e->name);
 
 		if (column != NULL)
 			compare_column(column, e, out, fatal);
 		else if (e->since <= (version ? version : newest))
-		{
-			note(out, "column \"%s\" is missing", e->name);
-			note(fatal, "column \"%s\" is missing", e->name);
-		}
+			tl_note_missing(e->name, out, fatal);
 	}
 	for (int i = 0; i < table->ncolumns; i++)
 	{
 		const TlsfColumn *column = &table->columns[i];
-		const TlsfExpected *e = tlsf_expected;
+		const TlExpected *e = tl_expected;
 
 		while (e->name != NULL && pg_strcasecmp(e->name, column->name) != 0)
 			e++;
 		if (e->name != NULL)
 			continue;
-		note(out, "extra column \"%s\" (%s)", column->name, column->type);
+		tl_note(out, "extra column \"%s\" (%s)", column->name, column->type);
 		if (!column->nullable && !column->has_default)
-			note(fatal, "extra column \"%s\" is NOT NULL and has no default",
-				 column->name);
+			tl_note(fatal, "extra column \"%s\" is NOT NULL and has no default",
+					column->name);
 	}
 }
 
 static void
-compare_column(const TlsfColumn *column, const TlsfExpected *expected,
+compare_column(const TlsfColumn *column, const TlExpected *expected,
 			   StringInfo out, StringInfo fatal)
 {
 	bool		fits = tlsf_column_fits(column, expected);
 
 	if (fits && is_ours(column->type, expected->type))
 		return;
-	note(out, "column \"%s\" is %s%s instead of %s", column->name,
-		 column->type, column->nullable ? "" : " NOT NULL",
-		 type_name(expected->type));
-	if (!fits)
-		note(fatal, "column \"%s\" is %s%s instead of %s", column->name,
-			 column->type, column->nullable ? "" : " NOT NULL",
-			 type_name(expected->type));
-}
-
-static void
-note(StringInfo out, const char *fmt,...)
-{
-	char		text[512];
-	va_list		args;
-
-	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
-	va_end(args);
-	appendStringInfo(out, "%s%s", out->len > 0 ? "; " : "", text);
+	tl_note_type(column->name,
+				 psprintf("%s%s", column->type,
+						  column->nullable ? "" : " NOT NULL"),
+				 type_name(expected->type), fits, out, fatal);
 }

@@ -102,7 +102,7 @@ tlsf_batch_fits(TlsfState *state, const TlBatch *batch, TlVerdict *verdict)
 	{
 		const char *name = batch->columns[i].name;
 		const TlsfColumn *column = tlsf_find_column(table, name);
-		const TlsfExpected *expected = tlsf_find_expected(name);
+		const TlExpected *expected = tl_find_expected(name);
 
 		if (column != NULL && expected != NULL &&
 			tlsf_column_fits(column, expected))

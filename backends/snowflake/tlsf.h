@@ -8,6 +8,7 @@
 #ifndef TLSF_H
 #define TLSF_H
 
+#include "../common/tl_columns.h"
 #include "../common/tl_http.h"
 #include "../common/tl_json.h"
 #include "../common/tl_schema.h"
@@ -46,17 +47,6 @@ extern void tlsf_quote_literal(StringInfo out, const char *text);
 
 /* ---- columns.c ---- */
 
-typedef struct TlsfExpected		/* a column as our own table has it */
-{
-	const char *name;
-	TlType		type;
-	bool		required;
-	int32		since;
-} TlsfExpected;
-
-extern const TlsfExpected tlsf_expected[];	/* ends with name NULL */
-extern const TlsfExpected *tlsf_find_expected(const char *name);
-
 typedef struct TlsfColumn		/* a column as Snowflake has it */
 {
 	const char *name;
@@ -75,7 +65,7 @@ typedef struct TlsfTable
 extern const TlsfColumn *tlsf_find_column(const TlsfTable *table,
 										  const char *name);
 extern bool tlsf_column_fits(const TlsfColumn *column,
-							 const TlsfExpected *expected);
+							 const TlExpected *expected);
 extern void tlsf_list_differences(const TlsfTable *table, int32 version,
 								  int32 newest, StringInfo out,
 								  StringInfo fatal);

@@ -1,5 +1,6 @@
 /* sources: backends/clickhouse/errors.c backends/clickhouse/summary.c
  * sources: backends/clickhouse/ttl.c backends/clickhouse/columns.c
+ * sources: backends/common/tl_columns.c
  * libs: -ljson-c
  *-------------------------------------------------------------------------
  *

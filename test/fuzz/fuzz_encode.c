@@ -1,7 +1,9 @@
-/* sources: backends/clickhouse/encode.c backends/clickhouse/dictionary.c
+/* fuzz_encode.c
+ * sources: backends/clickhouse/encode.c backends/clickhouse/dictionary.c
  * sources: backends/clickhouse/columns.c backends/clickhouse/screen.c
  * sources: backends/clickhouse/compress.c backends/postgres/encode.c
  * sources: src/batch_subset.c src/ledger_columns.c
+ * sources: backends/common/tl_columns.c
  * libs: -lzstd -llz4 -lpq
  *-------------------------------------------------------------------------
  *

@@ -1,5 +1,5 @@
 /* sources: backends/clickhouse/names.c backends/clickhouse/columns.c
- * sources: backends/common/tl_text.c
+ * sources: backends/common/tl_text.c backends/common/tl_columns.c
  *-------------------------------------------------------------------------
  *
  * fuzz_names.c

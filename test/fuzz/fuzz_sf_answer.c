@@ -4,7 +4,7 @@
  * sources: backends/snowflake/table.c backends/snowflake/columns.c
  * sources: backends/snowflake/resolve.c backends/snowflake/audit.c
  * sources: backends/snowflake/errors.c backends/snowflake/names.c
- * sources: backends/snowflake/encode.c
+ * sources: backends/snowflake/encode.c backends/common/tl_columns.c
  * sources: backends/common/tl_json.c backends/common/tl_auth.c
  * sources: backends/common/tl_text.c backends/common/tl_session.c
  * libs: -ljson-c -lcrypto

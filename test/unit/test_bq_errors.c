@@ -1,5 +1,5 @@
 /* sources: backends/bigquery/errors.c backends/bigquery/columns.c
- * sources: backends/common/tl_json.c
+ * sources: backends/common/tl_json.c backends/common/tl_columns.c
  * libs: -ljson-c
  *-------------------------------------------------------------------------
  *

@@ -1,6 +1,7 @@
 /* sources: backends/bigquery/names.c backends/bigquery/stream.c
  * sources: backends/bigquery/screen.c backends/bigquery/columns.c
  * sources: backends/common/tl_json.c backends/common/tl_text.c
+ * sources: backends/common/tl_columns.c
  * libs: -ljson-c
  *-------------------------------------------------------------------------
  *
@@ -126,7 +127,7 @@ fits(const char *type, const char *mode, int64 precision, int64 scale,
 {
 	TlbqColumn	column = {expected, type, mode, precision, scale};
 
-	return tlbq_column_fits(&column, tlbq_find_expected(expected));
+	return tlbq_column_fits(&column, tl_find_expected(expected));
 }
 
 static void

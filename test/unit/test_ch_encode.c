@@ -1,5 +1,5 @@
 /* sources: backends/clickhouse/encode.c backends/clickhouse/dictionary.c
- * sources: backends/clickhouse/columns.c
+ * sources: backends/clickhouse/columns.c backends/common/tl_columns.c
  *-------------------------------------------------------------------------
  *
  * test_ch_encode.c

@@ -1,5 +1,5 @@
 /* sources: backends/clickhouse/names.c backends/clickhouse/columns.c
- * sources: backends/clickhouse/ttl.c
+ * sources: backends/clickhouse/ttl.c backends/common/tl_columns.c
  *-------------------------------------------------------------------------
  *
  * test_ch_names.c

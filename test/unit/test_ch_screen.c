@@ -1,4 +1,5 @@
 /* sources: backends/clickhouse/screen.c backends/clickhouse/columns.c
+ * sources: backends/common/tl_columns.c
  *-------------------------------------------------------------------------
  *
  * test_ch_screen.c

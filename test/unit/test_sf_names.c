@@ -1,4 +1,5 @@
 /* sources: backends/snowflake/names.c backends/snowflake/columns.c
+ * sources: backends/common/tl_columns.c
  *-------------------------------------------------------------------------
  *
  * test_sf_names.c
@@ -106,7 +107,7 @@ fits(const char *type, bool nullable, const char *column)
 {
 	TlsfColumn	remote = {"x", type, nullable, false};
 
-	return tlsf_column_fits(&remote, tlsf_find_expected(column));
+	return tlsf_column_fits(&remote, tl_find_expected(column));
 }
 
 static void

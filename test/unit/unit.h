@@ -6,7 +6,7 @@
  * A test is one program, test_<what>.c, which includes postgres.h (or
  * postgres_fe.h), then this header, defines main() with plain calls of its
  * own functions, and ends with "return unit_done();".  A comment within its
- * first ten lines names what the Makefile links to it:
+ * first twelve lines names what the Makefile links to it:
  *
  *		sources: src/window.c backends/postgres/encode.c
  *		libs: -lpq
