@@ -13,6 +13,7 @@
 #include "../common/tl_json.h"
 #include "../common/tl_schema.h"
 #include "../common/tl_session.h"
+#include "../common/tl_sums.h"
 #include "../common/tl_text.h"
 #include "tokenledger_backend.h"
 

@@ -10,7 +10,6 @@
  */
 #include "postgres.h"
 
-#include "common/int.h"
 #include "tlsf.h"
 
 #define HOUR "DATE_PART(EPOCH_SECOND, DATE_TRUNC('HOUR', {timestamp}))"
@@ -23,21 +22,10 @@ static const char by_event_columns[] =
 	"{event_id} AS id, " HOUR " AS hour_start, 1 AS events,"
 	" {total_tokens} AS tokens, {cost_usd} AS cost";
 
-#define COST_DIGITS			8
 #define USECS_PER_SECOND	INT64CONST(1000000)
-
-typedef struct Audit
-{
-	bool		by_event;
-	TlSumCB		emit;
-	void	   *arg;
-	bool		broken;
-} Audit;
 
 static void append_columns(StringInfo out, const TlsfTable *table,
 						   const char *template);
-static void take_sum(void *arg, const char *const *values, int n);
-static int64 read_decimal(const char *text, int digits);
 
 /* TlBackend.audit */
 TlOutcome
@@ -45,7 +33,7 @@ tlsf_audit(TlSession *session, int64 from, int64 to, bool by_event,
 		   TlSumCB emit, void *arg, TlVerdict *verdict)
 {
 	TlsfState  *state = tlsf_begin(session);
-	Audit		audit = {by_event, emit, arg, false};
+	TlSums		sums = {by_event, USECS_PER_SECOND, emit, arg, false};
 	TlsfStatement statement = {0};
 	TlsfError	error;
 	StringInfoData sql;
@@ -73,9 +61,9 @@ tlsf_audit(TlSession *session, int64 from, int64 to, bool by_event,
 	if (!by_event)
 		appendStringInfoString(&sql, " GROUP BY 2");
 	statement.sql = sql.data;
-	if (!tlsf_query(state, &statement, take_sum, &audit, &error, verdict))
+	if (!tlsf_query(state, &statement, tl_take_sum, &sums, &error, verdict))
 		return TL_RETRY;
-	if (!audit.broken)
+	if (!sums.broken)
 		return TL_OK;
 	tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
 			"the answer is not one of Snowflake's");
@@ -101,57 +89,4 @@ append_columns(StringInfo out, const TlsfTable *table, const char *template)
 		tlsf_quote_identifier(out, column ? column->name : name);
 		p = open + len + 1;
 	}
-}
-
-/* A TlsfRowCB: id, hour, events, tokens, cost. */
-static void
-take_sum(void *arg, const char *const *values, int n)
-{
-	Audit	   *audit = arg;
-	TlSum		sum = {0};
-	pg_uuid_t	id;
-
-	if (n != 5 || values[1] == NULL || values[2] == NULL ||
-		(audit->by_event &&
-		 (values[0] == NULL || !tl_read_uuid(values[0], &id))))
-	{
-		audit->broken = true;
-		return;
-	}
-	sum.event_id = audit->by_event ? &id : NULL;
-	sum.from = strtoll(values[1], NULL, 10) * USECS_PER_SECOND;
-	sum.events = strtoll(values[2], NULL, 10);
-	sum.tokens = read_decimal(values[3], 0);
-	sum.cost = read_decimal(values[4], COST_DIGITS);
-	audit->emit(audit->arg, &sum);
-}
-
-/* The value times 10^digits; NULL is zero, what is too large is clamped. */
-static int64
-read_decimal(const char *text, int digits)
-{
-	bool		negative = text != NULL && text[0] == '-';
-	bool		fraction = false;
-	int64		value = 0;
-
-	if (text == NULL)
-		return 0;
-	for (text += negative; *text != '\0' && (!fraction || digits > 0); text++)
-	{
-		if (*text == '.')
-		{
-			fraction = true;
-			continue;
-		}
-		if (*text < '0' || *text > '9')
-			break;
-		if (pg_mul_s64_overflow(value, 10, &value) ||
-			pg_add_s64_overflow(value, *text - '0', &value))
-			return negative ? -PG_INT64_MAX : PG_INT64_MAX;
-		digits -= fraction;
-	}
-	for (; digits > 0; digits--)
-		if (pg_mul_s64_overflow(value, 10, &value))
-			return negative ? -PG_INT64_MAX : PG_INT64_MAX;
-	return negative ? -value : value;
 }
