@@ -108,7 +108,7 @@ INSERT INTO token_ledger.token_ledger_events (event_id, provider, model,
 ('00000000-0000-0000-0000-000000000004', 'beyond', '', '1899-12-31 23:59:59Z'),
 ('00000000-0000-0000-0000-000000000005', 'within', '', '2026-01-01Z');
 EOC
-my $held = "($ClickHouseEvents::POISON) IS NOT TRUE AND provider <> 'beyond'";
+my $held = "($StoreCopy::POISON) IS NOT TRUE AND provider <> 'beyond'";
 
 clickhouse_forwarded_ok($node, 'app', 'main', $peer, where => $held,
 	name => 'what goes along with events that are refused arrives');

@@ -91,7 +91,7 @@ INSERT INTO token_ledger.token_ledger_events (event_id, provider, model,
 ('00000000-0000-0000-0000-000000000004', 'beyond', '', now() + interval '1 year 1 day'),
 ('00000000-0000-0000-0000-000000000005', 'within', '', now());
 EOC
-my $held = "($BigQueryPeer::POISON) IS NOT TRUE AND provider <> 'beyond'";
+my $held = "($StoreCopy::POISON) IS NOT TRUE AND provider <> 'beyond'";
 
 foreach my $mode (@modes)
 {

@@ -94,7 +94,7 @@ EOC
 status_is('main', 'state, cause', 'error|data', 'events are refused');
 # An event is set aside when the store has taken another one.
 insert_events($node, 'app', 10, first => 701);
-my $held = "($SnowflakePeer::POISON) IS NOT TRUE AND provider <> 'beyond'";
+my $held = "($StoreCopy::POISON) IS NOT TRUE AND provider <> 'beyond'";
 
 snowflake_forwarded_ok($node, 'app', 'main', $peer,
 	where => $held,
@@ -140,7 +140,7 @@ snowflake_forwarded_ok($node, 'app', 'main', $peer,
 	name => 'a batch that becomes too large is split');
 
 $peer->poison;
-$held = "($SnowflakePeer::POISON) IS NOT TRUE AND (provider <> 'beyond'"
+$held = "($StoreCopy::POISON) IS NOT TRUE AND (provider <> 'beyond'"
   . " OR event_id::text LIKE '00000000-0000-0000-0001-%')";
 
 # Another table, its names exactly as written; and one by the path.

@@ -18,8 +18,8 @@ KafkaPeer - a broker of Apache Kafka, and a reader that is not ours, for tests
 
 One node that is broker and controller (KRaft), from the libraries that
 TOKENLEDGER_KAFKA names.  Topics are read by kcat.  A peer keeps port and data
-over stop, kill9 and start; it makes no topic by itself.  All are killed when
-the test ends, however it ends.
+over stop, kill9 and start; it makes no topic by itself.  Peer says what else it
+can do; there are no faults.
 
 =cut
 
@@ -29,20 +29,14 @@ use strict;
 use warnings FATAL => 'all';
 
 use Exporter 'import';
-use File::Temp ();
 use IO::Socket::INET;
 use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
-use Time::HiRes qw(time usleep);	# sleep-ok: for polls with a deadline
 
-use TokenLedger;
+use StoreCopy;
+
+use parent 'Peer';
 
 our @EXPORT = qw(kafka_hindrance kafka_forwarded_ok);
-
-my $owner = $$;	# forked processes leave alone what is not theirs
-my %running;	# peers by process id
-my $copies = 0;
 
 =pod
 
@@ -86,19 +80,10 @@ sub new
 {
 	my ($class, %params) = @_;
 	my $start = delete $params{start} // 1;
-	my $hindrance = kafka_hindrance();
-	my $self = bless {%params}, $class;
+	my $self = $class->make('kafka', kafka_hindrance(), %params);
 
-	die "$hindrance\n" if $hindrance;
-	if (defined $self->{dir})
-	{
-		mkdir $self->{dir} or die "could not create $self->{dir}: $!\n";
-	}
-	else
-	{
-		$self->{own_dir} = File::Temp->newdir('kafka_XXXX', TMPDIR => 1);
-		$self->{dir} = $self->{own_dir}->dirname;
-	}
+	mkdir $self->{dir} or die "could not create $self->{dir}: $!\n"
+	  unless $self->{own_dir};
 	$self->{$_} = $self->_free_port
 	  foreach qw(port controller_port sasl_port tls_port);
 	$self->{wire_port} = $self->{wire}->($self->{port}) if $self->{wire};
@@ -130,22 +115,22 @@ sub _free_port
 sub _format
 {
 	my ($self) = @_;
-	_spew("$self->{dir}/server.properties", $self->_settings);
-	_spew("$self->{dir}/log4j2.json", <<'EOC');
+	Peer::spew("$self->{dir}/server.properties", $self->_settings);
+	Peer::spew("$self->{dir}/log4j2.json", <<'EOC');
 {"Configuration": {
 	"Appenders": {"Console": {"name": "out",
 		"PatternLayout": {"pattern": "%d %p %m%n"}}},
 	"Loggers": {"Root": {"level": "WARN", "AppenderRef": {"ref": "out"}}}
 }}
 EOC
-	$self->await_end(60)
-	  if $self->{pid} = $self->_spawn(
+	$self->spawn($self->_java(
 		'kafka.tools.StorageTool', 'format',
 		'-t', 'AAAAAAAAAAAAAAAAAAAAAQ',
 		'-c', "$self->{dir}/server.properties",
 		map {
 			('--add-scram', "$_=[name=ledger,password=" . $self->_password . ']')
-		} qw(SCRAM-SHA-256 SCRAM-SHA-512));
+		} qw(SCRAM-SHA-256 SCRAM-SHA-512)));
+	$self->await_end(60);
 	die "could not format:\n" . $self->log
 	  unless -e "$self->{dir}/data/meta.properties";
 	return;
@@ -220,10 +205,10 @@ EOC
 
 =pod
 
-=item start(), stop(), kill9(), running(), answers(), signal($name)
+=item start(), answers()
 
 start returns when the broker answers, and dies if it does not within 60
-seconds.  signal: STOP, CONT.
+seconds.
 
 =cut
 
@@ -231,13 +216,8 @@ sub start
 {
 	my ($self) = @_;
 
-	$self->{pid} = $self->_spawn('kafka.Kafka',
-		"$self->{dir}/server.properties");
-	$running{ $self->{pid} } = $self;
-	$self->await(60, sub { !$self->running || $self->answers })
-	  && $self->running
-	  or die "Kafka did not start:\n" . $self->log;
-	return $self;
+	return $self->launch(60, sub { $self->answers },
+		$self->_java('kafka.Kafka', "$self->{dir}/server.properties"));
 }
 
 sub answers
@@ -248,88 +228,18 @@ sub answers
 		  . ' >/dev/null 2>&1') == 0;
 }
 
-sub _spawn
+sub _java
 {
 	my ($self, @main) = @_;
-	my $pid = fork // die "could not fork: $!";
 
-	return $pid if $pid;
-	setpgrp;
-	chdir $self->{dir};
-	open STDIN, '<', '/dev/null' or die "no /dev/null: $!";
-	open STDOUT, '>>', "$self->{dir}/log" or die "no log: $!";
-	open STDERR, '>&', \*STDOUT or die "no standard error: $!";
-	exec 'java', '-Xmx512m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1',
-	  "-Dlog4j2.configurationFile=$self->{dir}/log4j2.json",
-	  "-Djava.io.tmpdir=$self->{dir}",
-	  '-cp', "$ENV{TOKENLEDGER_KAFKA}/*", @main
-	  or die "could not run java: $!";
+	return (
+		'java', '-Xmx512m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1',
+		"-Dlog4j2.configurationFile=$self->{dir}/log4j2.json",
+		"-Djava.io.tmpdir=$self->{dir}",
+		'-cp', "$ENV{TOKENLEDGER_KAFKA}/*", @main);
 }
 
-sub running
-{
-	my ($self) = @_;
-
-	return 0 unless $self->{pid};
-	local $?;
-	return 1 if waitpid($self->{pid}, 1) == 0;	# WNOHANG
-	delete $running{ $self->{pid} };
-	$self->{pid} = 0;
-	return 0;
-}
-
-sub stop
-{
-	my ($self) = @_;
-
-	kill 'TERM', -$self->{pid} if $self->running;
-	$self->await_end(30) or $self->kill9;
-	return $self;
-}
-
-sub kill9
-{
-	my ($self) = @_;
-
-	kill 'KILL', -$self->{pid} if $self->running;
-	$self->await_end(30);
-	return $self;
-}
-
-sub signal
-{
-	my ($self, $name) = @_;
-
-	kill $name, -$self->{pid} if $self->running;
-	return;
-}
-
-sub await_end
-{
-	my ($self, $seconds) = @_;
-
-	return $self->await($seconds, sub { !$self->running });
-}
-
-sub await
-{
-	my ($self, $seconds, $met) = @_;
-	my $deadline = time + $seconds;
-
-	until ($met->())
-	{
-		return 0 if time > $deadline;
-		usleep(50_000);		# sleep-ok: interval of a poll with a deadline
-	}
-	return 1;
-}
-
-sub log
-{
-	my ($self) = @_;
-
-	return -e "$self->{dir}/log" ? slurp_file("$self->{dir}/log") : '';
-}
+sub settle_in { my ($self) = @_; chdir $self->{dir}; return }
 
 =pod
 
@@ -488,28 +398,22 @@ sub kafka_forwarded_ok
 	my $again = delete $params{at_least_once};
 	my $ours = delete $params{ours};
 	my $decode = delete $params{decode} // sub { return @_ };
-	my $name = $params{name} // "$target holds every event once";
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	caught_up_ok($node, $database, $target, timeout => $params{timeout})
-	  or return fail($name);
-	return forwarded_ok(
-		$node, $database, $target, $node, 'kafka_copy',
-		%params,
-		name => $name,
-		wait => 0,
-		table => _copy($node, $peer, $topic, $again, $ours, $decode));
+	return copy_forwarded_ok(
+		$node, $database, $target, 'kafka_copy',
+		sub { _copy($node, $peer, $topic, $again, $ours, $decode) },
+		where => 'true',	# NaN is a string in JSON
+		%params);
 }
 
 # JSON has no control characters, so these can be quote and delimiter.
 sub _copy
 {
 	my ($node, $peer, $topic, $again, $ours, $decode) = @_;
-	my $copy = 'copy_' . ++$copies;
-	my $file = PostgreSQL::Test::Utils::tempdir() . "/$copy.json";
+	my ($copy, $file) = empty_copy($node, 'kafka_copy');
 	my %seen;
 
-	create_store($node, 'kafka_copy');
 	open my $out, '>', $file or die "$file: $!";
 	print $out map { "$_\n" } $decode->(
 		map { $_->{value} }
@@ -517,9 +421,6 @@ sub _copy
 		  grep { !$ours || $_->{headers} ne '' } $peer->messages($topic));
 	close $out or die "$file: $!";
 	$node->safe_psql('kafka_copy', <<EOC);
-CREATE EXTENSION IF NOT EXISTS tokenledger;
-CREATE TABLE $copy (LIKE token_ledger.token_ledger_events);
-ALTER TABLE $copy DROP ingest_xid, DROP ingest_seq;
 CREATE TEMP TABLE v (v jsonb);
 \\copy v FROM '$file' (FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02')
 INSERT INTO $copy SELECT (jsonb_populate_record(NULL::$copy, v)).* FROM v;
@@ -528,33 +429,6 @@ FROM v WHERE (v->>'event_id')::uuid = c.event_id
 AND ('null' IN (v->'metadata', v->'metadata_extra'));
 EOC
 	return $copy;
-}
-
-sub _spew
-{
-	my ($file, $text) = @_;
-
-	open my $out, '>', $file or die "could not write $file: $!";
-	print {$out} $text;
-	close $out or die "could not write $file: $!";
-	return;
-}
-
-sub DESTROY
-{
-	my ($self) = @_;
-
-	return if ${^GLOBAL_PHASE} eq 'DESTRUCT' || $$ != $owner;
-	local ($?, $!, $@);
-	eval { $self->kill9; 1 } or warn $@;
-	return;
-}
-
-# Also if the test dies.
-END
-{
-	local ($?, $!);
-	kill 'KILL', map { -$_ } keys %running if %running && $$ == $owner;
 }
 
 =pod
