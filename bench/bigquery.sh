@@ -18,6 +18,7 @@ bench_bigquery_encode()
 		"-I$here/src/include" "-I$here/test/unit" \
 		"-I$("$PG_CONFIG" --includedir-server)" \
 		-o "$WORK/bigquery_encode" "$here/bench/bigquery_encode.c" \
+		"$here/bench/encode_batch.c" \
 		"$here/backends/bigquery/encode.c" \
 		"$here/backends/bigquery/columns.c" \
 		"$here/backends/common/tl_columns.c" \

@@ -18,6 +18,7 @@ bench_snowflake_encode()
 		"-I$here/src/include" "-I$here/test/unit" \
 		"-I$("$PG_CONFIG" --includedir-server)" \
 		-o "$WORK/snowflake_encode" "$here/bench/snowflake_encode.c" \
+		"$here/bench/encode_batch.c" \
 		"$here/backends/snowflake/encode.c" \
 		"$here/backends/snowflake/ndjson.c" \
 		"$here/backends/snowflake/names.c" \
