@@ -12,32 +12,15 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 use BigQueryPeer;
+use FaultTest;
 use TokenLedger;
 
 plan skip_all => bigquery_hindrance() if bigquery_hindrance();
 
 my $PATIENCE = $PostgreSQL::Test::Utils::timeout_default;
 my $peer = BigQueryPeer->new;
-my $node = ledger_node('bigquery_faults', conf => <<'EOC');
-tokenledger.flush_interval = 20ms
-tokenledger.poll_interval = 300ms
-tokenledger.retry_min = 20ms
-tokenledger.retry_max = 500ms
-tokenledger.timeout = 30s
-restart_after_crash = on
-EOC
-my $next = 1;
+my $node = fault_test('bigquery_faults', $peer, \&bigquery_forwarded_ok);
 my $case = 0;
-
-sub insert_some
-{
-	my ($n) = @_;
-
-	insert_events($node, 'app', $n, first => $next,
-		set => { cost_usd => 'i * 0.00000125' });
-	$next += $n;
-	return;
-}
 
 # The calls that were made for a table since entry number $since.
 sub calls
@@ -77,10 +60,7 @@ sub wave
 		$since = () = $peer->journal;
 		$peer->fault(%$_) foreach @{ $c->{faults} };
 		insert_some(10);
-		bigquery_forwarded_ok($node, 'app', $c->{table}, $peer,
-			table => $c->{table},
-			where => 'true',
-			name => "$what: $c->{name}: each event once");
+		arrives($c->{table}, "$what: $c->{name}");
 		is(join(' ', map { $_->{met} } $peer->faults),
 			join(' ', map { 1 } @{ $c->{faults} }),
 			"$c->{name}: it happened");
@@ -233,28 +213,11 @@ foreach my $mode (qw(committed pending default insertall))
 	my $call = { pending => 'commit', insertall => 'insertAll' }->{$mode}
 	  // 'append';
 
-	set_targets($node, "$table=" . $peer->url(table => $table, mode => $mode));
-	caught_up_ok($node, 'app', $table, name => "$mode: before the kills");
+	begin($table, mode => $mode);
 	foreach my $point (qw(before after))
 	{
-		my $pid;
-
-		$peer->fault(call => $call, point => $point, action => 'hang');
-		insert_some(25);
-		ok($peer->await($PATIENCE,
-				sub { scalar grep { $_->{hanging} } $peer->faults }),
-			"$mode: the lane waits for the answer");
-		$pid = (lane_pids($node, 'app', $table))[0];
-		kill 'KILL', $pid;
-		ok($peer->await($PATIENCE, sub { !kill 0, $pid }), "$mode: lane $pid is killed");
-		$peer->clear_faults;
-		ok($peer->await($PATIENCE,
-				sub { psql_output($node, 'app', 'SELECT 1') eq '1' }),
-			"$mode: the server is up again");
-		bigquery_forwarded_ok($node, 'app', $table, $peer,
-			table => $table,
-			where => 'true',
-			name => "$mode: killed $point the call was carried out: each event once");
+		lane_killed_ok($table, "$point the call was carried out",
+			call => $call, point => $point);
 	}
 }
 
@@ -268,10 +231,7 @@ foreach my $point (qw(before after))
 	ok($peer->await_end($PATIENCE), "the peer dies $point an append");
 	$peer->start;
 }
-bigquery_forwarded_ok($node, 'app', 'down', $peer,
-	table => 'down',
-	where => 'true',
-	name => 'a store that is killed and comes back has each event once');
+arrives('down', 'a store that is killed and comes back');
 identity_ok($node, 'app', 'the identity holds at the end');
 is($node->safe_psql('app', 'SELECT count(*) FROM token_ledger.dead_letter'),
 	'0', 'no event was set aside');

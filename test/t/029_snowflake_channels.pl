@@ -9,6 +9,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+use FaultTest;
 use SnowflakePeer;
 use TokenLedger;
 
@@ -16,55 +17,8 @@ plan skip_all => snowflake_hindrance() if snowflake_hindrance();
 
 my $PATIENCE = $PostgreSQL::Test::Utils::timeout_default;
 my $peer = SnowflakePeer->new;
-my $node = ledger_node('snowflake_channels', conf => <<'EOC');
-tokenledger.flush_interval = 20ms
-tokenledger.poll_interval = 300ms
-tokenledger.retry_min = 20ms
-tokenledger.retry_max = 500ms
-tokenledger.timeout = 30s
-restart_after_crash = on
-EOC
-my $next = 1;
-my $case = 0;
-
-sub insert_some
-{
-	my ($n) = @_;
-
-	insert_events($node, 'app', $n, first => $next,
-		set => { cost_usd => 'i * 0.00000125' });
-	$next += $n;
-	return;
-}
-
-sub begin
-{
-	my ($table, %options) = @_;
-
-	$peer->clear_faults;
-	set_targets($node,
-		"$table=" . $peer->url(table => $table, mode => 'streaming', %options));
-	insert_some(10);
-	return caught_up_ok($node, 'app', $table, name => "$table begins");
-}
-
-sub arrives
-{
-	my ($table, $name, $where) = @_;
-
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	return snowflake_forwarded_ok($node, 'app', $table, $peer,
-		table => $table, where => $where // 'true', name => "$name: each event once");
-}
-
-sub channel
-{
-	my ($table) = @_;
-	my ($channel) = grep { $_->{key} =~ m{/\U$table\E-STREAMING/} }
-	  @{ $peer->request('GET', '/_channels') };
-
-	return $channel;
-}
+my $node = fault_test('snowflake_channels', $peer, \&snowflake_forwarded_ok,
+	mode => 'streaming');
 
 # Lanes that are killed.
 begin('killed');
@@ -72,21 +26,8 @@ foreach my $c ([ 'append', 'before' ], [ 'append', 'after' ],
 	[ 'status', 'before' ], [ 'status', 'after' ])
 {
 	my ($call, $point) = @$c;
-	my $pid;
 
-	$peer->fault(call => $call, point => $point, action => 'hang');
-	insert_some(25);
-	ok($peer->await($PATIENCE,
-			sub { scalar grep { $_->{hanging} } $peer->faults }),
-		"the lane waits, $point $call");
-	$pid = (lane_pids($node, 'app', 'killed'))[0];
-	kill 'KILL', $pid;
-	ok($peer->await($PATIENCE, sub { !kill 0, $pid }), "lane $pid is killed");
-	$peer->clear_faults;
-	ok($peer->await($PATIENCE,
-			sub { psql_output($node, 'app', 'SELECT 1') eq '1' }),
-		'the server is up again');
-	arrives('killed', "killed $point $call");
+	lane_killed_ok('killed', "$point $call", call => $call, point => $point);
 }
 
 # The store is killed: what it had not committed is gone.
@@ -163,9 +104,9 @@ INSERT INTO token_ledger.token_ledger_events (provider, model, "timestamp",
 	'{"a": {"b": [1, 2.5, true, "\u00e9"]}}', '0.5', NULL);
 EOC
 arrives('first', 'values');
-like(channel('first')->{channel_name}, qr/^tokenledger-[-0-9a-f]{36}-0$/,
+like($peer->channel('first')->{channel_name}, qr/^tokenledger-[-0-9a-f]{36}-0$/,
 	'a channel for the lane');
-like(channel('first')->{last_committed_offset_token}, qr{^[-0-9a-f]{36}/\d+$},
+like($peer->channel('first')->{last_committed_offset_token}, qr{^[-0-9a-f]{36}/\d+$},
 	'the offset token is token and row');
 is( $node->safe_psql('app', <<'EOC'),
 SELECT guarantee, remote_version FROM token_ledger.status WHERE target = 'first'

@@ -13,6 +13,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+use FaultTest;
 use SnowflakePeer;
 use TokenLedger;
 
@@ -20,26 +21,8 @@ plan skip_all => snowflake_hindrance() if snowflake_hindrance();
 
 my $PATIENCE = $PostgreSQL::Test::Utils::timeout_default;
 my $peer = SnowflakePeer->new;
-my $node = ledger_node('snowflake_faults', conf => <<'EOC');
-tokenledger.flush_interval = 20ms
-tokenledger.poll_interval = 300ms
-tokenledger.retry_min = 20ms
-tokenledger.retry_max = 500ms
-tokenledger.timeout = 30s
-restart_after_crash = on
-EOC
-my $next = 1;
+my $node = fault_test('snowflake_faults', $peer, \&snowflake_forwarded_ok);
 my $case = 0;
-
-sub insert_some
-{
-	my ($n) = @_;
-
-	insert_events($node, 'app', $n, first => $next,
-		set => { cost_usd => 'i * 0.00000125' });
-	$next += $n;
-	return;
-}
 
 # The MERGEs of a table since entry number $since.
 sub merges
@@ -49,27 +32,6 @@ sub merges
 
 	return grep { $_->{sql} =~ /^MERGE INTO [^ ]*"\U$table\E"/ }
 	  @all[ $since .. $#all ];
-}
-
-# A target that has forwarded something already.
-sub begin
-{
-	my ($table, %options) = @_;
-
-	$peer->clear_faults;
-	set_targets($node, "$table=" . $peer->url(table => $table, %options));
-	insert_some(10);
-	caught_up_ok($node, 'app', $table, name => "$table begins");
-	return scalar(my @entries = $peer->journal);
-}
-
-sub arrives
-{
-	my ($table, $name) = @_;
-
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	return snowflake_forwarded_ok($node, 'app', $table, $peer,
-		table => $table, where => 'true', name => "$name: each event once");
 }
 
 # One after the other.  states: what became of each MERGE, by the journal.
@@ -192,21 +154,8 @@ is($node->safe_psql('app', 'SELECT count(*) FROM token_ledger.dead_letter'),
 begin('killed');
 foreach my $point (qw(before after))
 {
-	my $pid;
-
-	$peer->fault(query => '^MERGE', point => $point, action => 'hang');
-	insert_some(25);
-	ok($peer->await($PATIENCE,
-			sub { scalar grep { $_->{hanging} } $peer->faults }),
-		"the lane waits for the answer, $point");
-	$pid = (lane_pids($node, 'app', 'killed'))[0];
-	kill 'KILL', $pid;
-	ok($peer->await($PATIENCE, sub { !kill 0, $pid }), "lane $pid is killed");
-	$peer->clear_faults;
-	ok($peer->await($PATIENCE,
-			sub { psql_output($node, 'app', 'SELECT 1') eq '1' }),
-		'the server is up again');
-	arrives('killed', "killed $point the statement was carried out");
+	lane_killed_ok('killed', "$point the statement was carried out",
+		query => '^MERGE', point => $point);
 }
 
 # A table that is dropped and made anew is not filled silently; a statement that

@@ -8,6 +8,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+use FaultTest;
 use SnowflakePeer;
 use TokenLedger;
 
@@ -15,55 +16,9 @@ plan skip_all => snowflake_hindrance() if snowflake_hindrance();
 
 my $PATIENCE = $PostgreSQL::Test::Utils::timeout_default;
 my $peer = SnowflakePeer->new;
-my $node = ledger_node('snowflake_streaming', conf => <<'EOC');
-tokenledger.flush_interval = 20ms
-tokenledger.poll_interval = 300ms
-tokenledger.retry_min = 20ms
-tokenledger.retry_max = 500ms
-tokenledger.timeout = 30s
-restart_after_crash = on
-EOC
-my $next = 1;
+my $node = fault_test('snowflake_streaming', $peer, \&snowflake_forwarded_ok,
+	mode => 'streaming');
 my $case = 0;
-
-sub insert_some
-{
-	my ($n) = @_;
-
-	insert_events($node, 'app', $n, first => $next,
-		set => { cost_usd => 'i * 0.00000125' });
-	$next += $n;
-	return;
-}
-
-sub begin
-{
-	my ($table, %options) = @_;
-
-	$peer->clear_faults;
-	set_targets($node,
-		"$table=" . $peer->url(table => $table, mode => 'streaming', %options));
-	insert_some(10);
-	return caught_up_ok($node, 'app', $table, name => "$table begins");
-}
-
-sub arrives
-{
-	my ($table, $name, $where) = @_;
-
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	return snowflake_forwarded_ok($node, 'app', $table, $peer,
-		table => $table, where => $where // 'true', name => "$name: each event once");
-}
-
-sub channel
-{
-	my ($table) = @_;
-	my ($channel) = grep { $_->{key} =~ m{/\U$table\E-STREAMING/} }
-	  @{ $peer->request('GET', '/_channels') };
-
-	return $channel;
-}
 
 # 200 is not committed: nothing is acknowledged before.
 my $fault;
@@ -156,7 +111,7 @@ INSERT INTO token_ledger.token_ledger_events (event_id, provider, model)
 SELECT ('00000000-0000-0000-0002-' || lpad(i::text, 12, '0'))::uuid, 'p', 'm'
 FROM generate_series(1, 20) i
 EOC
-ok($peer->await($PATIENCE, sub { channel('dropped')->{rows_error_count} >= 2 }),
+ok($peer->await($PATIENCE, sub { $peer->channel('dropped')->{rows_error_count} >= 2 }),
 	'rows are dropped');
 # An event is set aside when the store has taken another one.
 insert_some(10);

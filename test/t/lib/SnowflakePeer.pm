@@ -190,13 +190,22 @@ sub url
 
 The rows of an answer of the emulator, each a list of values, past all checks.
 
-=item streams()
+=item streams(), channel($table)
 
-Its streams, with the table of each.
+Its streams, with the table of each; the first channel of a table that there is.
 
 =cut
 
 sub sql { my ($self, $sql) = @_; return @{ $self->request('POST', '/_sql', $sql) } }
+
+sub channel
+{
+	my ($self, $table) = @_;
+	my ($channel) = grep { $_->{key} =~ m{/\U$table\E-STREAMING/} }
+	  @{ $self->request('GET', '/_channels') };
+
+	return $channel;
+}
 
 sub streams { my ($self) = @_; return %{ $self->request('GET', '/_streams') } }
 
