@@ -19,6 +19,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use File::Temp;
+use Time::HiRes qw(time usleep);	# sleep-ok: for polls with a deadline
 
 use Torture::Server;
 use Torture::Targets::Postgres;
@@ -29,6 +30,8 @@ my %kinds = (
 	kafka => sub { _beside($_[0], 'Kafka') },
 	postgres => \&_in_postgres,
 	snowflake => sub { _beside($_[0], 'Snowflake') });
+
+our $CREATE_SECONDS = 120;
 
 sub kinds { return sort keys %kinds }
 
@@ -166,6 +169,22 @@ sub _create_tablespaces
 
 		mkdir $place or die "$place: $!\n";
 		$server->must('postgres', "CREATE TABLESPACE small LOCATION '$place'");
+	}
+	return;
+}
+
+# The table of a target.  NB: a step that is cut off by the target's time limit,
+# where much else runs, is repeated.
+sub create_schema
+{
+	my ($self, $name) = @_;
+	my $sql = "SELECT token_ledger.create_schema('$name')";
+	my $deadline = time + $CREATE_SECONDS;
+
+	until (defined $self->{server}->query('app', $sql))
+	{
+		die "no table for $name; see psql.log\n" if time > $deadline;
+		usleep(100_000);	# sleep-ok: interval of a poll with a deadline
 	}
 	return;
 }

@@ -98,9 +98,7 @@ sub prepare
 {
 	my ($self, $ledger) = @_;
 
-	$ledger->{server}->must('app',
-		"SELECT token_ledger.create_schema('$_')")
-	  foreach $self->names;
+	$ledger->create_schema($_) foreach $self->names;
 	$self->{peer}->query('ALTER TABLE picky ADD CONSTRAINT choice'
 		  . " CHECK model <> '$Torture::Writer::REFUSED'");
 	return;

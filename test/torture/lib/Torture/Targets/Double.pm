@@ -94,9 +94,7 @@ sub prepare
 	my ($self, $ledger) = @_;
 
 	$self->{server} = $ledger->{server};
-	$ledger->{server}->must('app',
-		"SELECT token_ledger.create_schema('$_')")
-	  foreach $self->names;
+	$ledger->create_schema($_) foreach $self->names;
 	return;
 }
 

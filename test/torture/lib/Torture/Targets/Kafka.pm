@@ -74,8 +74,7 @@ sub prepare
 	my ($self, $ledger) = @_;
 
 	$self->{ledger} = $ledger;
-	$ledger->{server}->must('app', "SELECT token_ledger.create_schema('$_')")
-	  foreach $self->names;
+	$ledger->create_schema($_) foreach $self->names;
 	return;
 }
 

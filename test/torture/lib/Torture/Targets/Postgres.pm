@@ -102,8 +102,7 @@ sub prepare
 	}
 	foreach my $name (grep { /^(bare|picky)$/ } $self->names)
 	{
-		$ledger->{server}->must('app',
-			"SELECT token_ledger.create_schema('$name')");
+		$ledger->create_schema($name);
 		$self->{server}->must($name, "ALTER TABLE $TABLE "
 			  . ($name eq 'bare'
 				? "DROP CONSTRAINT IF EXISTS ${TABLE}_pkey"
