@@ -135,10 +135,12 @@ sub await
 	return;
 }
 
+# NB: also asked for by a signal that comes while something else is read.
 sub postmaster
 {
 	my ($self) = @_;
 
+	local $/ = "\n";
 	open my $in, '<', "$self->{data}/postmaster.pid" or return 0;
 	my $pid = <$in> // 0;
 	close $in;
