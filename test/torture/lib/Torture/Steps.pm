@@ -218,7 +218,7 @@ sub _relent
 	return;
 }
 
-# Every target has settled everything.
+# Every target has settled everything; one that has not begun has not.
 sub _await
 {
 	my ($self) = @_;
@@ -240,13 +240,14 @@ sub _await
 sub _is_settled
 {
 	my ($self) = @_;
-	my $left = eval
+	my $settled = eval
 	{
 		$self->{session}->query('SELECT count(*) FROM token_ledger.status'
-			  . ' WHERE lag_events <> 0');
+			  . ' WHERE lag_events = 0');
 	};
 
-	return $left eq '0' if defined $left && $left ne '';
+	return $settled == $self->{targets}
+	  if defined $settled && $settled ne '';
 	$self->_reconnect;
 	return 0;
 }
