@@ -263,7 +263,8 @@ my $plain = 'plain=' . $broker->url('plain', lanes => 2);
 
 set_targets($node, "$plain user="
 	  . $broker->url('user', @user, password_file => $password));
-status_is('user', 'state', 'running', 'a target that begins with what comes now');
+status_is('user', 'state, remote_version', 'running|103',
+	'a target that begins with what comes now');
 insert_some(50);
 status_is('user', 'state, forwarded > 0', 'running|t',
 	'a user with a password is let in');
@@ -298,7 +299,7 @@ refused('unreachable', $broker->url('a', port => 1),
 	qr/^error\|network\|.*refused/);
 set_targets($node, "$plain tuned="
 	  . $broker->url('tuned', start => 'now', 'rdkafka.linger.ms' => 1));
-status_is('tuned', 'state', 'running', 'another one');
+status_is('tuned', 'state, remote_version', 'running|103', 'another one');
 insert_some(50);
 status_is('tuned', 'state, forwarded > 0', 'running|t',
 	'other properties are passed on');

@@ -153,7 +153,8 @@ GRANT USAGE ON SCHEMA $schema TO writer;
 EOC
 	set_targets($node, 'writer=' . $store->url(table => "$schema.writer")
 		  . '&start=now');
-	status_is('writer', 'state', 'running', 'a table is made for a role');
+	status_is('writer', 'state, remote_version', 'running|103',
+		'a table is made for a role');
 	set_targets($node, "writer=$url&start=now");
 	insert_some(10);
 	status_is('writer', 'state, cause, code', 'error|auth|42501',
@@ -210,7 +211,8 @@ like($err, qr/cannot create a unique index without the column "timestamp"/,
 $store->safe_psql(undef,
 	"CREATE TABLE $schema.few ($columns, UNIQUE (event_id, \"timestamp\"))");
 set_targets($node, 'few=' . $store->url(table => "$schema.few", start => 'now'));
-status_is('few', 'state', 'running', 'a table with the key is filled');
+status_is('few', 'state, lag_events', 'running|0',
+	'a table with the key is filled');
 my $before = $next;
 
 insert_some(10);
