@@ -215,7 +215,7 @@ kept(Lane *lane)
 		lane->lost_retry_at != 0;
 
 	if (lane->queue.lost)
-		queue_set_lost(&lane->queue, NULL);
+		(void) queue_set_lost(&lane->queue, NULL);
 	lane->kept_failed = false;
 	lane->lost_retry_at = 0;
 	lane->renew_kept = true;
@@ -223,15 +223,18 @@ kept(Lane *lane)
 		lane_succeeded(lane);
 }
 
-/* NB: its own time to try again, since jobs may send meanwhile. */
+/*
+ * NB: its own time to try again, since jobs may send meanwhile.  And nothing
+ * is said of a store that the target has been moved away from.
+ */
 static void
 report_lost(Lane *lane, const pg_uuid_t *event)
 {
 	const char *name = lane->target->name;
 	Datum		id = DirectFunctionCall1(uuid_out, UUIDPGetDatum(event));
 
-	if (!lane->queue.lost)
-		queue_set_lost(&lane->queue, event);
+	if (!lane->queue.lost && !queue_set_lost(&lane->queue, event))
+		return;
 	lane_failed_config(lane, TL_CAUSE_SCHEMA,
 					   "the store has lost acknowledged events: it does not"
 					   " hold event %s any more; token_ledger.reconcile('%s',"

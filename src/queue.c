@@ -262,20 +262,33 @@ queue_read_acknowledged(Queue *queue, TimestampTz from, BatchBuilder *builder)
 	lane_commit();
 }
 
-void
+/*
+ * NB: the target's row is locked first, so that the lane's row is looked for
+ * after whoever has moved the target to another store meanwhile.
+ */
+bool
 queue_set_lost(Queue *queue, const pg_uuid_t *event_id)
 {
+	Cursor		cursor;
 	QueueArgs	args = {0};
+	bool		ours;
 
 	lane_begin();
-	target_key(queue, &args);
-	if (event_id == NULL)
-		arg_add_null(&args);
-	else
-		arg_add(&args, UUIDPGetDatum(event_id));
-	queue_run_at(Q_TARGET_LOST, &queue->target_tid, &args);
+	ours = read_cursor(queue, Q_LOCK_TARGET, &cursor);
+	if (ours)
+	{
+		target_key(queue, &args);
+		if (event_id == NULL)
+			arg_add_null(&args);
+		else
+			arg_add(&args, UUIDPGetDatum(event_id));
+		arg_add(&args, Int16GetDatum(queue->lane));
+		arg_add(&args, Int64GetDatum(queue->epoch));
+		ours = queue_run_at(Q_TARGET_LOST, &queue->target_tid, &args) > 0;
+	}
 	lane_commit();
-	queue->lost = event_id != NULL;
+	queue->lost = ours && event_id != NULL;
+	return ours;
 }
 
 void

@@ -113,8 +113,11 @@ static const StatementText texts[Q_NSTATEMENTS] = {
 		TARGET_KEY, " RETURNING ctid", 7,
 	{TIDOID, INT4OID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}},
 	[Q_TARGET_LOST] = {
-		"UPDATE token_ledger.target SET lost_event = $3 WHERE ", TARGET_KEY,
-	" RETURNING ctid", 3, {TIDOID, INT4OID, UUIDOID}},
+		"UPDATE token_ledger.target SET lost_event = $3 WHERE EXISTS"
+		" (SELECT FROM token_ledger.lane WHERE target_id"
+		" OPERATOR(pg_catalog.=) $2 AND lane OPERATOR(pg_catalog.=) $4"
+		" AND epoch OPERATOR(pg_catalog.=) $5) AND ", TARGET_KEY,
+	" RETURNING ctid", 5, {TIDOID, INT4OID, UUIDOID, INT2OID, INT8OID}},
 	[Q_WRITE_LANE] = {
 		"UPDATE token_ledger.lane SET (" LANE_COLUMNS ") ="
 		" ($5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,"

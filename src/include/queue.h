@@ -219,8 +219,11 @@ extern int32 queue_read(Queue *queue, BatchBuilder *builder,
 extern void queue_read_acknowledged(Queue *queue, TimestampTz from,
 									BatchBuilder *builder);
 
-/* Which one the store has lost; NULL: none, or no longer. */
-extern void queue_set_lost(Queue *queue, const pg_uuid_t *event_id);
+/*
+ * Which one the store has lost; NULL: none, or no longer.  false: the lane's
+ * row is another's by now.
+ */
+extern bool queue_set_lost(Queue *queue, const pg_uuid_t *event_id);
 
 /* Drops the reading statement, as the ledger's columns have changed. */
 extern void queue_forget_columns(Queue *queue);

@@ -203,8 +203,17 @@ sub copy_store
 	return;
 }
 
+# NB: those of the lanes are ended first, and come not back: what waits for a lock
+# of ours would be carried out as soon as that is gone.
 sub restore_store
 {
+	my $lanes = "FROM pg_stat_activity WHERE datname = 'store'"
+	  . " AND application_name LIKE 'tokenledger %'";
+
+	store('postgres', 'ALTER DATABASE store ALLOW_CONNECTIONS false');
+	store('postgres', "SELECT pg_terminate_backend(pid) $lanes");
+	wait_until($node, 'postgres', "SELECT count(*) $lanes", '0',
+		'no lane is connected');
 	store('postgres', 'DROP DATABASE store WITH (FORCE)');
 	store('postgres', 'CREATE DATABASE store TEMPLATE backup');
 	return;
