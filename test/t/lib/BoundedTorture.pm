@@ -34,10 +34,11 @@ our @EXPORT = qw(bounded_torture);
 
 =over
 
-=item bounded_torture($store, $hindrance)
+=item bounded_torture($store, $hindrance, %options)
 
 All of the test, for a store that torture/run knows.  hindrance: why it cannot be
-here, then the test is skipped; or undef.
+here, then the test is skipped; or undef.  options: of torture/run, instead of
+those of a short run; least: so many must be killed.
 
 =back
 
@@ -45,18 +46,19 @@ here, then the test is skipped; or undef.
 
 sub bounded_torture
 {
-	my ($store, $hindrance) = @_;
+	my ($store, $hindrance, %options) = @_;
 	my $seed = $ENV{TORTURE_SEED} // int rand 1_000_000;
+
+	%options = (kills => 60, seconds => 30, least => 10, writers => 2,
+		drain => 300, %options);
+	$options{kills} = $ENV{TORTURE_KILLS} // $options{kills};
+	$options{seconds} = $ENV{TORTURE_SECONDS} // $options{seconds};
 	my @command = (
 		$^X, "$FindBin::RealBin/../torture/run",
 		'--store', $store,
 		'--seed', $seed,
-		'--kills', $ENV{TORTURE_KILLS} // 60,
-		'--seconds', $ENV{TORTURE_SECONDS} // 30,
-		'--least', 10,
-		'--writers', 2,
-		'--drain', 300,
-		'--dir', "$PostgreSQL::Test::Utils::tmp_check/torture");
+		'--dir', "$PostgreSQL::Test::Utils::tmp_check/torture",
+		map { ("--$_", $options{$_}) } sort keys %options);
 
 	plan skip_all => $hindrance if defined $hindrance;
 	delete local $ENV{PG_CONFIG};
@@ -69,7 +71,7 @@ sub bounded_torture
 	ok($sound, 'nothing was lost and nothing doubled') or diag(@said);
 	my ($caused) = grep { /caused: / } @said;
 	my ($kills) = ($caused // '') =~ /caused: (\d+) kills/;
-	cmp_ok($kills // 0, '>=', 10, 'and something was killed');
+	cmp_ok($kills // 0, '>=', $options{least}, 'and enough was killed');
 	return done_testing();
 }
 
