@@ -15,7 +15,7 @@ class Body:
         length = headers.get('Content-Length')
         self.stream = stream
         self.chunked = 'chunked' in coding
-        self.given = self.chunked or length is not None
+        self.given = self.chunked or bool(length)
         self.left = int(length) if length and not self.chunked else 0
         self.count = 0
         self.ended = not self.chunked and self.left == 0
