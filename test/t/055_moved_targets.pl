@@ -216,6 +216,24 @@ forwarded_ok($node, 'app', 'third', $node, 'store', table => 'three',
 	name => 'a target that is retargeted to its own store loses nothing');
 identity_ok($node, 'app');
 
+# With a look at the store on its way, which finds it empty.
+$lock = $node->background_psql('store');
+$lock->query_safe('BEGIN; TRUNCATE three;');
+$node->safe_psql('app',
+	'SELECT pg_terminate_backend(pid) FROM token_ledger.lanes'
+	  . ' WHERE pid IS NOT NULL');
+wait_until(
+	$node, 'store',
+	'SELECT count(*) > 0 FROM pg_locks WHERE NOT granted'
+	  . " AND relation = 'three'::regclass",
+	't', 'a look is on its way');
+$node->safe_psql('app', "SELECT token_ledger.retarget('third', 'beginning')");
+$lock->query_safe('COMMIT;');
+$lock->quit;
+forwarded_ok($node, 'app', 'third', $node, 'store', table => 'three',
+	name => 'what it has found is not said of a target that begins anew');
+identity_ok($node, 'app');
+
 # A second ledger.
 my $other = ledger_node('other', conf => $conf);
 
