@@ -24,13 +24,8 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
-#include "catalog/pg_type.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/uuid.h"
 #include "utils/xid8.h"
 
@@ -76,14 +71,6 @@ static bool read_cursor(Queue *queue, QueueStatement statement,
 						Cursor *cursor);
 static void move_cursor(Queue *queue, const Cursor *cursor, bool new_window);
 static Datum current_snapshot(void);
-static void add_range(QueueArgs *args, const LaneRow *row);
-static void add_part(QueueArgs *args, const QueuePart *part);
-static void add_totals(QueueArgs *args, const Settlement *settlement,
-					   int64 dead, int64 vanished);
-static void add_position(QueueArgs *args, bool valid, QueuePosition position);
-static void add_event(QueueArgs *args, const pg_uuid_t *event_id);
-static void add_until(QueueArgs *args, bool valid, TimestampTz until);
-static void target_key(Queue *queue, QueueArgs *args);
 
 bool
 queue_look(Queue *queue)
@@ -297,92 +284,6 @@ queue_forget_columns(Queue *queue)
 	forget_read_plans();
 }
 
-void
-queue_report_error(Queue *queue, const char *cause, const char *code,
-				   const char *message)
-{
-	QueueArgs	args = {0};
-
-	lane_begin();
-	target_key(queue, &args);
-	arg_add_text(&args, cause);
-	arg_add_text(&args, code);
-	arg_add_text(&args, message);
-	queue_run_at(Q_TARGET_ERROR, &queue->target_tid, &args);
-	lane_commit();
-}
-
-void
-queue_report_recovery(Queue *queue)
-{
-	QueueArgs	args = {0};
-
-	lane_begin();
-	target_key(queue, &args);
-	queue_run_at(Q_TARGET_RECOVERY, &queue->target_tid, &args);
-	lane_commit();
-}
-
-void
-queue_report_remote(Queue *queue, const RemoteReport *report)
-{
-	QueueArgs	args = {0};
-
-	lane_begin();
-	target_key(queue, &args);
-	if (report->version == 0)
-		arg_add_null(&args);
-	else
-		arg_add(&args, Int32GetDatum(report->version));
-	arg_add_text(&args, report->guarantee);
-	arg_add_text(&args, report->differences);
-	arg_add_text(&args, report->hint);
-	if (report->keeps_from == DT_NOBEGIN)
-		arg_add_null(&args);
-	else
-		arg_add(&args, TimestampTzGetDatum(report->keeps_from));
-	queue_run_at(Q_TARGET_REMOTE, &queue->target_tid, &args);
-	lane_commit();
-}
-
-void
-queue_retire(Queue *queue)
-{
-	QueueArgs	args = {0};
-
-	lane_begin();
-	lane_key(queue, &args);
-	queue_run_at(Q_RETIRE_LANE, &queue->lane_tid, &args);
-	lane_commit();
-}
-
-int32
-queue_lanes_needed(Queue *queue)
-{
-	QueueArgs	args = {0};
-	int32		needed;
-
-	lane_begin();
-	arg_add(&args, Int32GetDatum(queue->target_id));
-	queue_run(Q_LANES_NEEDED, &args);
-	needed = (int32) queue_int64(1, 0);
-	lane_commit();
-	return needed;
-}
-
-bool
-queue_has_forwarded(Queue *queue)
-{
-	QueueArgs	args = {0};
-	bool		forwarded;
-
-	lane_begin();
-	arg_add(&args, Int32GetDatum(queue->target_id));
-	forwarded = queue_run(Q_HAS_FORWARDED, &args) > 0;
-	lane_commit();
-	return forwarded;
-}
-
 /*
  * The only transaction of the steady state: the part that was sent is taken
  * off the range, its dead letters are written, and the next range is claimed.
@@ -420,48 +321,6 @@ settle_and_claim(Queue *queue, const Settlement *settlement, int32 claim_rows,
 	lane_commit();
 	queue_adopt_row(queue, &row);
 	return true;
-}
-
-/* Moves what the row points to out of the transaction's memory. */
-void
-copy_lane_row(LaneRow *row, MemoryContext mcxt)
-{
-	MemoryContext old = MemoryContextSwitchTo(mcxt);
-	List	   *held = NIL;
-	ListCell   *lc;
-
-	if (row->range.claimed && row->range.job == 0)
-	{
-		row->range.from = datumCopy(row->range.from, false, -1);
-		row->range.to = datumCopy(row->range.to, false, -1);
-	}
-	foreach(lc, row->held)
-	{
-		pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
-
-		*id = *(pg_uuid_t *) lfirst(lc);
-		held = lappend(held, id);
-	}
-	row->held = held;
-	if (row->state != NULL)
-	{
-		Datum		state = PointerGetDatum(row->state);
-
-		row->state = DatumGetByteaP(datumCopy(state, false, -1));
-	}
-	MemoryContextSwitchTo(old);
-}
-
-/* The row in the spare context becomes the mirror. */
-void
-queue_adopt_row(Queue *queue, const LaneRow *row)
-{
-	MemoryContext old = queue->row_mcxt;
-
-	queue->row = *row;
-	queue->row_mcxt = queue->spare_mcxt;
-	queue->spare_mcxt = old;
-	MemoryContextReset(old);
 }
 
 /*
@@ -723,174 +582,4 @@ current_snapshot(void)
 
 	queue_run(Q_SNAPSHOT, &args);
 	return queue_value(1, &isnull);
-}
-
-/* false: another process has taken the lane over. */
-bool
-write_lane(Queue *queue, const LaneRow *row, const Settlement *settlement,
-		   int64 vanished)
-{
-	QueueArgs	args = {0};
-
-	lane_key(queue, &args);
-	add_range(&args, row);
-	add_part(&args, &row->part);
-	if (row->held == NIL)
-		arg_add_null(&args);
-	else
-		arg_add(&args, uuid_array(row->held));
-	if (row->state == NULL)
-		arg_add_null(&args);
-	else
-		arg_add(&args, PointerGetDatum(row->state));
-	arg_add(&args, Int32GetDatum(row->state_timeline));
-	arg_add(&args, BoolGetDatum(row->held_suspect));
-	add_totals(&args, settlement, queue->row.range.job != 0 ? 0 :
-			   list_length(settlement->dead), vanished);
-	add_event(&args, &settlement->last_event);
-	add_event(&args, &settlement->kept_event);
-	add_until(&args, row->range.claimed && row->range.job == 0,
-			  row->range.until);
-	add_until(&args, row->held != NIL && !row->requeued, row->held_until);
-	return queue_run_at(Q_WRITE_LANE, &queue->lane_tid, &args) > 0;
-}
-
-static void
-add_range(QueueArgs *args, const LaneRow *row)
-{
-	const QueueRange *range = &row->range;
-	const char *source = range->job != 0 ? "job" : "window";
-
-	arg_add_text(args, range->claimed ? source :
-				 row->requeued ? "dead_letter" : NULL);
-	if (range->claimed && range->job == 0)
-	{
-		arg_add(args, range->from);
-		arg_add(args, range->to);
-	}
-	else
-	{
-		arg_add_null(args);
-		arg_add_null(args);
-	}
-	add_position(args, range->claimed, range->first);
-	add_position(args, range->claimed, range->done);
-	add_position(args, range->claimed, range->last);
-	arg_add(args, Int32GetDatum(range->rows));
-	arg_add(args, Int32GetDatum(range->done_rows));
-	arg_add(args, Int16GetDatum(range->history));
-}
-
-static void
-add_part(QueueArgs *args, const QueuePart *part)
-{
-	add_position(args, part->durable, part->last);
-	if (!part->durable)
-	{
-		for (int i = 0; i < 6; i++)
-			arg_add_null(args);
-		return;
-	}
-	arg_add(args, Int32GetDatum(part->rows));
-	arg_add(args, Int64GetDatum((int64) part->checksum));
-	arg_add(args, UUIDPGetDatum(&part->token));
-	arg_add(args, Int16GetDatum(part->history));
-	arg_add(args, TimestampTzGetDatum(part->started_at));
-	arg_add(args, Int64GetDatum(part->event_bytes));
-}
-
-static void
-add_totals(QueueArgs *args, const Settlement *settlement, int64 dead,
-		   int64 vanished)
-{
-	arg_add(args, Int64GetDatum(settlement->forwarded));
-	arg_add(args, Int64GetDatum(settlement->rows_new));
-	arg_add(args, Int64GetDatum(dead));
-	arg_add(args, Int64GetDatum(vanished));
-	arg_add(args, Int64GetDatum(settlement->batches));
-	arg_add(args, Int64GetDatum(settlement->bytes));
-	arg_add(args, Int64GetDatum(settlement->retries));
-	arg_add(args, Int64GetDatum(settlement->unknowns));
-	arg_add(args, Int64GetDatum(settlement->resolves));
-	arg_add(args, Int64GetDatum(settlement->filtered));
-}
-
-static void
-add_position(QueueArgs *args, bool valid, QueuePosition position)
-{
-	if (valid)
-	{
-		arg_add(args, UInt64GetDatum(position.xid));
-		arg_add(args, Int64GetDatum(position.seq));
-	}
-	else
-	{
-		arg_add_null(args);
-		arg_add_null(args);
-	}
-}
-
-static void
-add_event(QueueArgs *args, const pg_uuid_t *event_id)
-{
-	if (is_null_uuid(event_id))
-		arg_add_null(args);
-	else
-		arg_add(args, UUIDPGetDatum(event_id));
-}
-
-static void
-add_until(QueueArgs *args, bool valid, TimestampTz until)
-{
-	if (valid)
-		arg_add(args, TimestampTzGetDatum(until));
-	else
-		arg_add_null(args);
-}
-
-Datum
-uuid_array(List *ids)
-{
-	Datum	   *values = palloc(sizeof(Datum) * list_length(ids));
-	int			n = 0;
-	ListCell   *lc;
-
-	foreach(lc, ids)
-		values[n++] = UUIDPGetDatum((pg_uuid_t *) lfirst(lc));
-	return PointerGetDatum(construct_array(values, n, UUIDOID, UUID_LEN,
-										   false, TYPALIGN_CHAR));
-}
-
-bool
-is_null_uuid(const pg_uuid_t *uuid)
-{
-	static const pg_uuid_t zero = {{0}};
-
-	return memcmp(uuid, &zero, sizeof(zero)) == 0;
-}
-
-pg_uuid_t *
-copy_uuid(const pg_uuid_t *id)
-{
-	pg_uuid_t  *copy = palloc(sizeof(pg_uuid_t));
-
-	*copy = *id;
-	return copy;
-}
-
-/* The first arguments of a statement on the lane's row, a TID foremost. */
-void
-lane_key(Queue *queue, QueueArgs *args)
-{
-	arg_add_null(args);
-	arg_add(args, Int32GetDatum(queue->target_id));
-	arg_add(args, Int16GetDatum(queue->lane));
-	arg_add(args, Int64GetDatum(queue->epoch));
-}
-
-static void
-target_key(Queue *queue, QueueArgs *args)
-{
-	arg_add_null(args);
-	arg_add(args, Int32GetDatum(queue->target_id));
 }

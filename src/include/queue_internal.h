@@ -11,10 +11,14 @@
 #include "queue.h"
 #include "queue_sql.h"
 
-/* queue.c: the lane's row; false: another process has taken it over. */
+/* queue_row.c: the lane's row; false: another process has taken it over. */
 extern bool write_lane(Queue *queue, const LaneRow *row,
 					   const Settlement *settlement, int64 vanished);
+
+/* The first arguments of a statement on a row of either, a TID foremost. */
 extern void lane_key(Queue *queue, QueueArgs *args);
+extern void target_key(Queue *queue, QueueArgs *args);
+extern void add_position(QueueArgs *args, bool valid, QueuePosition position);
 
 /* queue_replay.c: in the transaction that settles a part of a job's range. */
 extern void settle_job_part(Queue *queue, const LaneRow *before,
