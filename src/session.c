@@ -13,14 +13,8 @@
 
 #include <ctype.h>
 
-#include "access/xact.h"
 #include "mb/pg_wchar.h"
-#include "miscadmin.h"
-#include "pgstat.h"
-#include "storage/ipc.h"
-#include "storage/latch.h"
 #include "storage/lwlock.h"
-#include "storage/procsignal.h"
 #include "utils/memutils.h"
 
 #include "compat.h"
@@ -61,41 +55,8 @@ static TlOutcome dispatch(Session *session, const Call *c,
 static TlOutcome lacks(TlVerdict *verdict, const char *name);
 static void thrown(TlVerdict *verdict);
 static void clean_verdict(const Session *session, TlVerdict *verdict);
-static void clean_words(const Session *session, char *text, size_t size);
 static void clean_text(char *text, size_t size);
 static void redact(char *text, const char *secret);
-
-static const char *core_option(TlSession *session, const char *name);
-static bool core_option_next(TlSession *session, const char *prefix,
-							 int *iter, const char **name,
-							 const char **value);
-static bool core_secret(TlSession *session, const char *name, StringInfo out);
-static TlWake core_wait(TlSession *session, TlWaitFd *fds, int nfds,
-						long timeout_ms);
-static void core_mark_landed(TlBatch *batch, int32 row);
-static void core_mark_refused(TlBatch *batch, int32 row, const char *reason);
-static const void *core_state(TlSession *session, Size *len, bool *suspect);
-static void core_set_state(TlSession *session, const void *data, Size len);
-static bool core_save_state(TlSession *session, const void *data, Size len);
-static void core_log(TlSession *session, int elevel, const char *fmt,...)
-			pg_attribute_printf(3, 4);
-static uint32 network_wait_event(void);
-static bool must_stop(void);
-static void serve_signals(void);
-
-const TlCore tl_core = {
-	.struct_size = sizeof(TlCore),
-	.option = core_option,
-	.option_next = core_option_next,
-	.secret = core_secret,
-	.wait = core_wait,
-	.mark_landed = core_mark_landed,
-	.mark_refused = core_mark_refused,
-	.state = core_state,
-	.set_state = core_set_state,
-	.save_state = core_save_state,
-	.log = core_log
-};
 
 Session *
 session_open(const Target *target, TlRole role, Queue *queue,
@@ -396,12 +357,12 @@ thrown(TlVerdict *verdict)
 static void
 clean_verdict(const Session *session, TlVerdict *verdict)
 {
-	clean_words(session, verdict->message, sizeof(verdict->message));
+	session_clean_words(session, verdict->message, sizeof(verdict->message));
 	clean_text(verdict->code, sizeof(verdict->code));
 }
 
-static void
-clean_words(const Session *session, char *text, size_t size)
+void
+session_clean_words(const Session *session, char *text, size_t size)
 {
 	ListCell   *lc;
 
@@ -443,224 +404,4 @@ redact(char *text, const char *secret)
 		memset(p, '*', len);
 		p += len;
 	}
-}
-
-static const char *
-core_option(TlSession *session, const char *name)
-{
-	return options_get(((Session *) session)->target->options, name);
-}
-
-static bool
-core_option_next(TlSession *session, const char *prefix, int *iter,
-				 const char **name, const char **value)
-{
-	return options_next(((Session *) session)->target->options, prefix, iter,
-						name, value);
-}
-
-static bool
-core_secret(TlSession *session, const char *name, StringInfo out)
-{
-	Session    *self = (Session *) session;
-	int			before = out->len;
-	char	   *error = NULL;
-	MemoryContext old;
-
-	if (!options_secret(self->target->options, name, out, &error))
-	{
-		if (error != NULL)
-			core_log(session, WARNING, "%s", error);
-		return false;
-	}
-	old = MemoryContextSwitchTo(session->mcxt);
-	self->secrets = lappend(self->secrets, pstrdup(out->data + before));
-	MemoryContextSwitchTo(old);
-	return true;
-}
-
-/*
- * Waits for sockets, the latch, the postmaster's death, or time.  Serves what
- * CHECK_FOR_INTERRUPTS would, piece by piece, because that may throw and our
- * caller may be a foreign library's callback.
- */
-static TlWake
-core_wait(TlSession *session, TlWaitFd *fds, int nfds, long timeout_ms)
-{
-	TimestampTz deadline = 0;
-
-	if (timeout_ms >= 0)
-		deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-											   timeout_ms);
-	for (;;)
-	{
-		WaitEvent	events[8];
-		WaitEventSet *set = tl_create_wait_event_set(nfds + 2);
-		long		left = -1;
-		int			fired;
-		TlWake		wake = TL_WAKE_TIMEOUT;
-
-		AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
-		AddWaitEventToSet(set, WL_POSTMASTER_DEATH, PGINVALID_SOCKET, NULL,
-						  NULL);
-		for (int i = 0; i < nfds; i++)
-		{
-			fds[i].fired = 0;
-			AddWaitEventToSet(set, fds[i].events, fds[i].fd, NULL, &fds[i]);
-		}
-		if (timeout_ms >= 0)
-			left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-												   deadline);
-		fired = WaitEventSetWait(set, left, events, lengthof(events),
-								 network_wait_event());
-		FreeWaitEventSet(set);
-		for (int i = 0; i < fired; i++)
-		{
-			if (events[i].events & WL_POSTMASTER_DEATH)
-				return TL_WAKE_STOP;
-			if (events[i].events & WL_LATCH_SET)
-				ResetLatch(MyLatch);
-			else
-			{
-				((TlWaitFd *) events[i].user_data)->fired = events[i].events;
-				wake = TL_WAKE_FD;
-			}
-		}
-		serve_signals();
-		if (must_stop())
-			return TL_WAKE_STOP;
-		if (wake == TL_WAKE_FD || (timeout_ms >= 0 &&
-								   GetCurrentTimestamp() >= deadline))
-			return wake;
-	}
-}
-
-static uint32
-network_wait_event(void)
-{
-	static uint32 event = 0;
-
-	if (event == 0)
-		event = tl_wait_event("TokenledgerStore");
-	return event;
-}
-
-/* Has somebody asked this process to end, or this statement? */
-static bool
-must_stop(void)
-{
-	return ProcDiePending || QueryCancelPending;
-}
-
-/* NB: a barrier must be served, or DROP DATABASE elsewhere waits for us. */
-static void
-serve_signals(void)
-{
-	if (ProcSignalBarrierPending)
-		ProcessProcSignalBarrier();
-	if (LogMemoryContextPending)
-		ProcessLogMemoryContextInterrupt();
-}
-
-static void
-core_mark_landed(TlBatch *batch, int32 row)
-{
-	part_mark(((Attempt *) batch)->part, row, ROW_LANDED, NULL);
-}
-
-static void
-core_mark_refused(TlBatch *batch, int32 row, const char *reason)
-{
-	Attempt    *attempt = (Attempt *) batch;
-	char		text[512];
-
-	strlcpy(text, reason ? reason : "refused by the store", sizeof(text));
-	clean_words(attempt->session, text, sizeof(text));
-	part_mark(attempt->part, row, ROW_REFUSED,
-			  MemoryContextStrdup(batch->mcxt, text));
-}
-
-static const void *
-core_state(TlSession *session, Size *len, bool *suspect)
-{
-	Session    *self = (Session *) session;
-	bytea	   *state;
-
-	*len = 0;
-	*suspect = false;
-	if (self->queue == NULL)
-		return NULL;
-	state = self->queue->call_state;
-	if (state == NULL)
-		state = self->queue->new_state;
-	if (state == NULL)
-	{
-		state = self->queue->row.state;
-		*suspect = self->queue->row.state_timeline != self->queue->timeline;
-	}
-	if (state == NULL)
-		return NULL;
-	*len = VARSIZE_ANY_EXHDR(state);
-	return VARDATA_ANY(state);
-}
-
-static void
-core_set_state(TlSession *session, const void *data, Size len)
-{
-	Queue	   *queue = ((Session *) session)->queue;
-	MemoryContext old;
-	bytea	   *state;
-
-	if (queue == NULL)
-		return;
-	old = MemoryContextSwitchTo(queue->mcxt);
-	state = lane_bytea(data, len);
-	MemoryContextSwitchTo(old);
-	queue_keep_state(queue, false);
-	queue->call_state = state;
-}
-
-static bool
-core_save_state(TlSession *session, const void *data, Size len)
-{
-	Session    *self = (Session *) session;
-
-	MemoryContext here = CurrentMemoryContext;
-
-	if (self->queue == NULL)
-		return false;
-	PG_TRY();
-	{
-		self->lost = !queue_save_state(self->queue, data, len);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(here);
-		EmitErrorReport();
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
-		MemoryContextSwitchTo(here);
-		self->lost = true;
-	}
-	PG_END_TRY();
-	if (!self->lost)
-		queue_forget_state(self->queue);
-	return !self->lost;
-}
-
-static void
-core_log(TlSession *session, int elevel, const char *fmt,...)
-{
-	char		text[1024];
-	va_list		args;
-	Session    *self = (Session *) session;
-	ListCell   *lc;
-
-	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
-	va_end(args);
-	foreach(lc, self->secrets)
-		redact(text, lfirst(lc));
-	ereport(Min(elevel, WARNING),
-			(errmsg("tokenledger target \"%s\": %s", session->target, text)));
 }

@@ -70,6 +70,10 @@ extern TlOutcome session_check_health(Session *session, TlVerdict *verdict);
 /* Can it be asked what it holds? */
 extern bool session_resolves(const Session *session);
 
+/* What a store has said: no control characters, and no secret. */
+extern void session_clean_words(const Session *session, char *text,
+								size_t size);
+
 /* Text for people and for the target's row. */
 extern const char *cause_name(TlCause cause);
 extern const char *guarantee_name(const Session *session);
