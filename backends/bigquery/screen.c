@@ -15,6 +15,7 @@
  */
 #include "postgres.h"
 
+#include "../common/tl_screen.h"
 #include "tlbq.h"
 
 #define USECS_PER_SECOND	INT64CONST(1000000)
@@ -27,12 +28,9 @@
 #define PAST				(5 * 365 * USECS_PER_DAY)
 #define FUTURE				((365 - 1) * USECS_PER_DAY)
 
-static int32 refuse(const char **reasons, int32 row, const char *reason);
 static int32 screen_timestamps(const TlColumn *column, int32 nrows,
 							   bool partitioned, int64 now,
 							   const char **reasons);
-static int32 screen_decimals(const TlColumn *column, int32 nrows,
-							 const char **reasons);
 
 /*
  * Sets reasons[row] for each event that the table cannot hold (the others'
@@ -53,18 +51,10 @@ tlbq_screen(const TlBatch *batch, bool partitioned, int64 now,
 			refused += screen_timestamps(column, batch->nrows, partitioned,
 										 now, reasons);
 		else if (column->type == TL_DECIMAL && column->special)
-			refused += screen_decimals(column, batch->nrows, reasons);
+			refused += tl_refuse_nan(column, batch->nrows, "a NUMERIC",
+									 reasons);
 	}
 	return refused;
-}
-
-static int32
-refuse(const char **reasons, int32 row, const char *reason)
-{
-	if (reasons[row] != NULL)
-		return 0;
-	reasons[row] = reason;
-	return 1;
 }
 
 static int32
@@ -81,7 +71,7 @@ screen_timestamps(const TlColumn *column, int32 nrows, bool partitioned,
 		if ((values[row] >= first && values[row] <= last) ||
 			tl_isnull(column, row))
 			continue;
-		refused += refuse(reasons, row,
+		refused += tl_refuse_row(reasons, row,
 						  psprintf(values[row] < MIN_TIMESTAMP ||
 								   values[row] > MAX_TIMESTAMP ?
 								   "column \"%s\": TIMESTAMP holds times of the years 1 to 9999 only" :
@@ -90,19 +80,5 @@ screen_timestamps(const TlColumn *column, int32 nrows, bool partitioned,
 								   "column \"%s\": BigQuery takes no event of more than a year ahead into a table that is partitioned by time",
 								   column->name));
 	}
-	return refused;
-}
-
-static int32
-screen_decimals(const TlColumn *column, int32 nrows, const char **reasons)
-{
-	const int64 *values = column->values;
-	int32		refused = 0;
-
-	for (int32 row = 0; row < nrows; row++)
-		if (values[row] == PG_INT64_MIN && !tl_isnull(column, row))
-			refused += refuse(reasons, row,
-							  psprintf("column \"%s\": a NUMERIC cannot be NaN",
-									   column->name));
 	return refused;
 }

@@ -26,6 +26,7 @@
 
 #include <time.h>
 
+#include "../common/tl_screen.h"
 #include "tlbq.h"
 
 #define ALREADY_EXISTS			6	/* google.rpc.Code */
@@ -91,13 +92,7 @@ refuse(TlbqState *state, TlBatch *batch, TlVerdict *verdict)
 	if (tlbq_screen(batch, state->remote->partitioned,
 					(int64) time(NULL) * 1000000, reasons) == 0)
 		return TL_OK;
-	for (int32 row = 0; row < batch->nrows; row++)
-		if (reasons[row] != NULL)
-		{
-			tlbq_core->mark_refused(batch, row, reasons[row]);
-			tl_fail(verdict, TL_CAUSE_DATA, NULL, "%s", reasons[row]);
-		}
-	return TL_REFUSED;
+	return tl_refuse_rows(tlbq_core, batch, reasons, verdict);
 }
 
 /*

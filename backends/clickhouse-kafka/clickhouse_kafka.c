@@ -193,7 +193,7 @@ tlck_open(TlSession *session, TlVerdict *verdict)
 	error = tlck_check_road(state);
 	if (error == NULL)
 		return TL_OK;
-	tlkf_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
+	tl_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
 	return TL_REFUSED;
 }
 

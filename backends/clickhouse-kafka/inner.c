@@ -63,7 +63,7 @@ tlck_inner_open(TlckState *state, TlVerdict *verdict)
 	MemoryContextSwitchTo(old);
 	if (error != NULL)
 	{
-		tlkf_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
+		tl_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
 		return TL_REFUSED;
 	}
 	return tlch_open(&state->inner.pub, verdict);

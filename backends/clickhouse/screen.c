@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include "../common/tl_screen.h"
 #include "tlch.h"
 
 #define USECS_PER_SECOND	INT64CONST(1000000)
@@ -31,11 +32,8 @@ typedef struct MonthRow
 	int32		row;
 } MonthRow;
 
-static int32 refuse(const char **reasons, int32 row, const char *reason);
 static int32 screen_timestamps(const TlColumn *column, int32 nrows,
 							   const char **reasons);
-static int32 screen_decimals(const TlColumn *column, int32 nrows,
-							 const char **reasons);
 static int32 screen_objects(const TlColumn *column, int32 nrows,
 							const char **reasons);
 static const TlColumn *find_timestamp(const TlBatch *batch);
@@ -66,21 +64,13 @@ tlch_screen(const TlBatch *batch, const TlchTable *table,
 		if (column->type == TL_TIMESTAMP)
 			refused += screen_timestamps(column, batch->nrows, reasons);
 		else if (column->type == TL_DECIMAL && column->special)
-			refused += screen_decimals(column, batch->nrows, reasons);
+			refused += tl_refuse_nan(column, batch->nrows, "a Decimal",
+									 reasons);
 		else if (column->type == TL_JSON && there != NULL &&
 				 tlch_is_json(there->type))
 			refused += screen_objects(column, batch->nrows, reasons);
 	}
 	return refused;
-}
-
-static int32
-refuse(const char **reasons, int32 row, const char *reason)
-{
-	if (reasons[row] != NULL)
-		return 0;
-	reasons[row] = reason;
-	return 1;
 }
 
 static int32
@@ -94,24 +84,10 @@ screen_timestamps(const TlColumn *column, int32 nrows, const char **reasons)
 		if (values[row] >= MIN_TIMESTAMP && values[row] <= MAX_TIMESTAMP)
 			continue;
 		if (!tl_isnull(column, row))
-			refused += refuse(reasons, row,
+			refused += tl_refuse_row(reasons, row,
 							  psprintf("column \"%s\": DateTime64 holds times from 1900 to 2299 only",
 									   column->name));
 	}
-	return refused;
-}
-
-static int32
-screen_decimals(const TlColumn *column, int32 nrows, const char **reasons)
-{
-	const int64 *values = column->values;
-	int32		refused = 0;
-
-	for (int32 row = 0; row < nrows; row++)
-		if (values[row] == PG_INT64_MIN && !tl_isnull(column, row))
-			refused += refuse(reasons, row,
-							  psprintf("column \"%s\": a Decimal cannot be NaN",
-									   column->name));
 	return refused;
 }
 
@@ -126,7 +102,7 @@ screen_objects(const TlColumn *column, int32 nrows, const char **reasons)
 		const char *text = tl_text(column, row, &len);
 
 		if (!tl_isnull(column, row) && (len == 0 || text[0] != '{'))
-			refused += refuse(reasons, row,
+			refused += tl_refuse_row(reasons, row,
 							  psprintf("column \"%s\": ClickHouse's type JSON holds objects only",
 									   column->name));
 	}

@@ -25,6 +25,7 @@
  */
 #include "postgres.h"
 
+#include "../common/tl_screen.h"
 #include "tlch.h"
 
 typedef struct Insert
@@ -79,13 +80,7 @@ refuse(TlchState *state, TlBatch *batch, TlVerdict *verdict)
 
 	if (tlch_screen(batch, state->remote, reasons) == 0)
 		return TL_OK;
-	for (int32 row = 0; row < batch->nrows; row++)
-		if (reasons[row] != NULL)
-		{
-			tlch_core->mark_refused(batch, row, reasons[row]);
-			tl_fail(verdict, TL_CAUSE_DATA, NULL, "%s", reasons[row]);
-		}
-	return TL_REFUSED;
+	return tl_refuse_rows(tlch_core, batch, reasons, verdict);
 }
 
 /*

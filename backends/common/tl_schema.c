@@ -12,7 +12,7 @@
 #include "postgres.h"
 
 #include "tl_schema.h"
-#include "tl_session.h"
+#include "tl_verdict.h"
 
 void
 tl_clear_remote(TlRemote *remote)

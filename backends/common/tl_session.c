@@ -9,21 +9,6 @@
 
 #include "tl_session.h"
 
-void
-tl_fail(TlVerdict *verdict, TlCause cause, const char *code,
-		const char *fmt,...)
-{
-	va_list		args;
-
-	if (verdict->message[0] != '\0')
-		return;
-	verdict->cause = cause;
-	strlcpy(verdict->code, code ? code : "", sizeof(verdict->code));
-	va_start(args, fmt);
-	vsnprintf(verdict->message, sizeof(verdict->message), fmt, args);
-	va_end(args);
-}
-
 bool
 tl_bool_option(const TlCore *core, TlSession *session, const char *name,
 			   bool otherwise)

@@ -2,7 +2,7 @@
  *
  * tl_session.h
  *	  What sessions of stores that are reached over HTTP have in common:
- *	  options, clients, verdicts.
+ *	  options and clients.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,11 +10,8 @@
 #define TL_SESSION_H
 
 #include "tl_http.h"
+#include "tl_verdict.h"
 #include "tokenledger_backend.h"
-
-/* Fills in the verdict; the first failure stands. */
-extern void tl_fail(TlVerdict *verdict, TlCause cause, const char *code,
-					const char *fmt,...) pg_attribute_printf(4, 5);
 
 /* An option's value, or another if it is not set. */
 extern bool tl_bool_option(const TlCore *core, TlSession *session,

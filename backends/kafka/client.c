@@ -161,7 +161,7 @@ create_handle(TlkfState *state, TlVerdict *verdict)
 	if (client->rk == NULL)
 	{
 		release(client);
-		tlkf_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
+		tl_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
 		return false;
 	}
 	client->trouble.code = RD_KAFKA_RESP_ERR_NO_ERROR;
@@ -206,7 +206,7 @@ tlkf_client_reader(TlkfState *state, const char *group, TlVerdict *verdict)
 	rd_kafka_t *rk = new_handle(state, RD_KAFKA_CONSUMER, group, &error);
 
 	if (rk == NULL)
-		tlkf_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
+		tl_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
 	else if (state->sasl != NULL && strcmp(state->sasl, "OAUTHBEARER") == 0)
 		refresh_token(state, rk);
 	return rk;
@@ -425,19 +425,19 @@ tlkf_fail_waiting(TlkfState *state, TlkfEnd end, TlVerdict *verdict)
 	const TlkfTrouble *trouble = tlkf_trouble(state);
 
 	if (end == TLKF_STOPPED)
-		tlkf_fail(verdict, TL_CAUSE_NONE, NULL, "stopped");
+		tl_fail(verdict, TL_CAUSE_NONE, NULL, "stopped");
 	else if (trouble->code != RD_KAFKA_RESP_ERR_NO_ERROR)
 		tlkf_fail_code(trouble->code, trouble->words, verdict);
 	else
-		tlkf_fail(verdict, TL_CAUSE_NETWORK, NULL,
-				  "no answer from the brokers within %d ms (option timeout)",
-				  state->timeout_ms);
+		tl_fail(verdict, TL_CAUSE_NETWORK, NULL,
+				"no answer from the brokers within %d ms (option timeout)",
+				state->timeout_ms);
 }
 
 void
 tlkf_fail_code(rd_kafka_resp_err_t code, const char *words,
 			   TlVerdict *verdict)
 {
-	tlkf_fail(verdict, tlkf_classify(code)->cause, rd_kafka_err2name(code),
-			  "%s", words && words[0] ? words : rd_kafka_err2str(code));
+	tl_fail(verdict, tlkf_classify(code)->cause, rd_kafka_err2name(code),
+			"%s", words && words[0] ? words : rd_kafka_err2str(code));
 }

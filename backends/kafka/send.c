@@ -225,7 +225,7 @@ static void
 refuse(Delivery *d, int32 row, const char *reason)
 {
 	tlkf_core->mark_refused(d->batch, row, reason);
-	tlkf_fail(d->verdict, TL_CAUSE_DATA, NULL, "%s", reason);
+	tl_fail(d->verdict, TL_CAUSE_DATA, NULL, "%s", reason);
 	d->fates[row] = REFUSED;
 	d->counts[REFUSED]++;
 }
@@ -418,7 +418,7 @@ tlkf_encode(TlSession *session, const TlBatch *batch, StringInfo out,
 
 		if (reason != NULL)
 		{
-			tlkf_fail(verdict, TL_CAUSE_DATA, NULL, "%s", reason);
+			tl_fail(verdict, TL_CAUSE_DATA, NULL, "%s", reason);
 			return TL_REFUSED;
 		}
 		resetStringInfo(&value);

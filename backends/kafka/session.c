@@ -57,7 +57,7 @@ tlkf_open_state(TlSession *session, TlkfState *state, TlVerdict *verdict)
 		TL_AT_LEAST_ONCE;
 	if (error == NULL)
 		return TL_OK;
-	tlkf_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
+	tl_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", error);
 	return TL_REFUSED;
 }
 
@@ -297,22 +297,6 @@ tlkf_now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (int64) now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-/* Fills in the verdict; the first failure stands. */
-void
-tlkf_fail(TlVerdict *verdict, TlCause cause, const char *code,
-		  const char *fmt,...)
-{
-	va_list		args;
-
-	if (verdict->message[0] != '\0')
-		return;
-	verdict->cause = cause;
-	strlcpy(verdict->code, code ? code : "", sizeof(verdict->code));
-	va_start(args, fmt);
-	vsnprintf(verdict->message, sizeof(verdict->message), fmt, args);
-	va_end(args);
 }
 
 /* TlBackend.describe */

@@ -8,6 +8,7 @@
 #ifndef TLKF_H
 #define TLKF_H
 
+#include "../common/tl_verdict.h"
 #include "tokenledger_backend.h"
 
 #include <librdkafka/rdkafka.h>
@@ -114,8 +115,6 @@ extern TlkfState *tlkf_begin(TlSession *session);
 extern int64 tlkf_now_ms(void);
 extern bool tlkf_option_on(TlSession *session, const char *name);
 extern bool tlkf_secret_given(TlSession *session, const char *name);
-extern void tlkf_fail(TlVerdict *verdict, TlCause cause, const char *code,
-					  const char *fmt,...) pg_attribute_printf(4, 5);
 
 /* ---- conf.c ---- */
 

@@ -113,8 +113,8 @@ tlkf_check_health(TlSession *session, TlVerdict *verdict)
 		return TL_RETRY;
 	if (topic.exists)
 		return TL_OK;
-	tlkf_fail(verdict, TL_CAUSE_SCHEMA, NULL, "there is no topic \"%s\"",
-			  state->topic);
+	tl_fail(verdict, TL_CAUSE_SCHEMA, NULL, "there is no topic \"%s\"",
+			state->topic);
 	return TL_RETRY;
 }
 
@@ -127,8 +127,8 @@ tlkf_migrate(TlSession *session, const TlMigration *step, bool up,
 
 	if (!up)
 	{
-		tlkf_fail(verdict, TL_CAUSE_CONFIG, NULL,
-				  "a topic is not taken away again");
+		tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
+				"a topic is not taken away again");
 		return TL_REFUSED;
 	}
 	return create(state, verdict) && await_topic(state, verdict) ? TL_OK :
@@ -149,8 +149,8 @@ await_topic(TlkfState *state, TlVerdict *verdict)
 			tlkf_core->wait(state->session, NULL, 0,
 							LOOK_AGAIN_MS) == TL_WAKE_STOP)
 		{
-			tlkf_fail(verdict, TL_CAUSE_OVERLOAD, NULL,
-					  "the brokers do not know the topic yet that was made");
+			tl_fail(verdict, TL_CAUSE_OVERLOAD, NULL,
+					"the brokers do not know the topic yet that was made");
 			return false;
 		}
 	}
@@ -318,7 +318,7 @@ create(TlkfState *state, TlVerdict *verdict)
 								  state->replication, words, sizeof(words));
 	if (topic == NULL)
 	{
-		tlkf_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", words);
+		tl_fail(verdict, TL_CAUSE_CONFIG, NULL, "%s", words);
 		return false;
 	}
 	options = rd_kafka_AdminOptions_new(tlkf_client_handle(state),

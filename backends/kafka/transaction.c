@@ -112,8 +112,8 @@ perform(TlkfState *state, TlkfCallKind kind,
 	{
 		if (offsets != NULL)
 			rd_kafka_topic_partition_list_destroy(offsets);
-		tlkf_fail(verdict, TL_CAUSE_CONFIG, NULL,
-				  "could not start a thread");
+		tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
+				"could not start a thread");
 	}
 	else if (await_call(state, call, &end))
 	{
@@ -213,8 +213,8 @@ tlkf_resolve(TlSession *session, TlBatch *batch, bool fence,
 
 	if (!fence)
 	{
-		tlkf_fail(verdict, TL_CAUSE_CONFIG, NULL,
-				  "a topic is not asked which events it holds");
+		tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
+				"a topic is not asked which events it holds");
 		return TL_REFUSED;
 	}
 	if (!tlkf_client_ready(state, verdict) ||
@@ -256,8 +256,8 @@ read_by(TlkfState *state, rd_kafka_t *reader, pg_uuid_t *token,
 	if (call == NULL)
 	{
 		rd_kafka_topic_partition_list_destroy(args.offsets);
-		tlkf_fail(verdict, TL_CAUSE_CONFIG, NULL,
-				  "could not start a thread");
+		tl_fail(verdict, TL_CAUSE_CONFIG, NULL,
+				"could not start a thread");
 	}
 	else if (await_call(state, call, &end) || !tlkf_call_leave(call))
 	{

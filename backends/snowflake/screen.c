@@ -14,13 +14,11 @@
  */
 #include "postgres.h"
 
+#include "../common/tl_screen.h"
 #include "tlsf.h"
 
-static int32 refuse(const char **reasons, int32 row, const char *reason);
 static int32 screen_timestamps(const TlColumn *column, int32 nrows,
 							   const char **reasons);
-static int32 screen_decimals(const TlColumn *column, int32 nrows,
-							 const char **reasons);
 
 /*
  * Sets reasons[row] for each event that the table cannot hold (the others'
@@ -38,18 +36,10 @@ tlsf_screen(const TlBatch *batch, const char **reasons)
 		if (column->type == TL_TIMESTAMP)
 			refused += screen_timestamps(column, batch->nrows, reasons);
 		else if (column->type == TL_DECIMAL && column->special)
-			refused += screen_decimals(column, batch->nrows, reasons);
+			refused += tl_refuse_nan(column, batch->nrows, "a NUMBER",
+									 reasons);
 	}
 	return refused;
-}
-
-static int32
-refuse(const char **reasons, int32 row, const char *reason)
-{
-	if (reasons[row] != NULL)
-		return 0;
-	reasons[row] = reason;
-	return 1;
 }
 
 static int32
@@ -61,22 +51,8 @@ screen_timestamps(const TlColumn *column, int32 nrows, const char **reasons)
 	for (int32 row = 0; row < nrows; row++)
 		if ((values[row] < TLSF_FIRST_USEC || values[row] >= TLSF_END_USEC) &&
 			!tl_isnull(column, row))
-			refused += refuse(reasons, row,
+			refused += tl_refuse_row(reasons, row,
 							  psprintf("column \"%s\": TIMESTAMP_NTZ holds times of the years 1 to 9999 only",
-									   column->name));
-	return refused;
-}
-
-static int32
-screen_decimals(const TlColumn *column, int32 nrows, const char **reasons)
-{
-	const int64 *values = column->values;
-	int32		refused = 0;
-
-	for (int32 row = 0; row < nrows; row++)
-		if (values[row] == PG_INT64_MIN && !tl_isnull(column, row))
-			refused += refuse(reasons, row,
-							  psprintf("column \"%s\": a NUMBER cannot be NaN",
 									   column->name));
 	return refused;
 }

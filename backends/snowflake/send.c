@@ -24,6 +24,7 @@
  */
 #include "postgres.h"
 
+#include "../common/tl_screen.h"
 #include "tlsf.h"
 
 static TlOutcome send_streaming(TlsfState *state, TlBatch *batch,
@@ -136,13 +137,7 @@ refuse(TlBatch *batch, TlVerdict *verdict)
 
 	if (tlsf_screen(batch, reasons) == 0)
 		return TL_OK;
-	for (int32 row = 0; row < batch->nrows; row++)
-		if (reasons[row] != NULL)
-		{
-			tlsf_core->mark_refused(batch, row, reasons[row]);
-			tl_fail(verdict, TL_CAUSE_DATA, NULL, "%s", reasons[row]);
-		}
-	return TL_REFUSED;
+	return tl_refuse_rows(tlsf_core, batch, reasons, verdict);
 }
 
 /*

@@ -4,6 +4,7 @@
  * sources: backends/clickhouse/compress.c backends/postgres/encode.c
  * sources: src/batch_subset.c src/ledger_columns.c
  * sources: backends/common/tl_columns.c
+ * sources: backends/common/tl_screen.c backends/common/tl_verdict.c
  * libs: -lzstd -llz4 -lpq
  *-------------------------------------------------------------------------
  *

@@ -7,7 +7,7 @@
  * sources: backends/snowflake/encode.c backends/common/tl_columns.c
  * sources: backends/common/tl_json.c backends/common/tl_auth.c
  * sources: backends/common/tl_text.c backends/common/tl_session.c
- * sources: backends/common/tl_sums.c
+ * sources: backends/common/tl_verdict.c backends/common/tl_sums.c
  * libs: -ljson-c -lcrypto
  *-------------------------------------------------------------------------
  *

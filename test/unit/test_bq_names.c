@@ -1,7 +1,9 @@
-/* sources: backends/bigquery/names.c backends/bigquery/stream.c
+/* test_bq_names.c
+ * sources: backends/bigquery/names.c backends/bigquery/stream.c
  * sources: backends/bigquery/screen.c backends/bigquery/columns.c
  * sources: backends/common/tl_json.c backends/common/tl_text.c
  * sources: backends/common/tl_columns.c
+ * sources: backends/common/tl_screen.c backends/common/tl_verdict.c
  * libs: -ljson-c
  *-------------------------------------------------------------------------
  *

@@ -1,5 +1,6 @@
 /* sources: backends/clickhouse/screen.c backends/clickhouse/columns.c
  * sources: backends/common/tl_columns.c
+ * sources: backends/common/tl_screen.c backends/common/tl_verdict.c
  *-------------------------------------------------------------------------
  *
  * test_ch_screen.c

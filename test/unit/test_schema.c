@@ -1,4 +1,4 @@
-/* sources: backends/common/tl_schema.c backends/common/tl_session.c
+/* sources: backends/common/tl_schema.c backends/common/tl_verdict.c
  *-------------------------------------------------------------------------
  *
  * test_schema.c
@@ -9,7 +9,6 @@
 #include "postgres.h"
 
 #include "../../backends/common/tl_schema.h"
-#include "../../backends/common/tl_session.h"
 #include "unit.h"
 
 static const TlMigration migrations[] = {
@@ -26,14 +25,6 @@ typedef struct Store
 	int32		recorded;		/* this version and those before it */
 	const char *breaks_at;		/* NULL: nothing fails */
 } Store;
-
-/* tl_session.c asks for it; no test here makes a client. */
-TlHttp *
-tl_http_create(const TlCore *core, TlSession *session,
-			   const TlHttpSettings *settings, const char **error)
-{
-	return NULL;
-}
 
 static TlOutcome
 judge(void *arg, TlVerdict *verdict)

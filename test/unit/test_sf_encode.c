@@ -1,7 +1,9 @@
-/* sources: backends/snowflake/encode.c backends/snowflake/columns.c
+/* test_sf_encode.c
+ * sources: backends/snowflake/encode.c backends/snowflake/columns.c
  * sources: backends/snowflake/names.c backends/snowflake/screen.c
  * sources: backends/snowflake/ndjson.c backends/common/tl_json.c
  * sources: backends/common/tl_text.c backends/common/tl_columns.c
+ * sources: backends/common/tl_screen.c backends/common/tl_verdict.c
  * libs: -ljson-c -lzstd
  *-------------------------------------------------------------------------
  *
