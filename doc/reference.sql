@@ -23,7 +23,9 @@ INSERT INTO pg_temp.shown (kind, name) VALUES
 	('ask', 'flush'), ('ask', 'pause'), ('ask', 'resume'), ('ask', 'adopt'),
 	('ask', 'retarget'), ('ask', 'rename_target'),
 	('ask', 'wake'), ('ask', 'create_schema'), ('ask', 'migrate'),
-	('ask', 'rollback'), ('ask', 'wait_for_job'), ('ask', 'cancel_job'),
+	('ask', 'rollback'), ('ask', 'replay'), ('ask', 'reconcile'),
+	('ask', 'requeue'), ('ask', 'discard'), ('ask', 'wait_for_job'),
+	('ask', 'cancel_job'),
 	('look', 'health_check'), ('look', 'connection_info'), ('look', 'routing'),
 	('look', 'schema_version'), ('look', 'available_migrations'),
 	('look', 'backends'), ('look', 'backend_options');
