@@ -24,6 +24,7 @@ static bool core_option_next(TlSession *session, const char *prefix,
 							 int *iter, const char **name,
 							 const char **value);
 static bool core_secret(TlSession *session, const char *name, StringInfo out);
+static void remember_secret(Session *self, const char *secret);
 static TlWake core_wait(TlSession *session, TlWaitFd *fds, int nfds,
 						long timeout_ms);
 static void core_mark_landed(TlBatch *batch, int32 row);
@@ -71,7 +72,6 @@ core_secret(TlSession *session, const char *name, StringInfo out)
 	Session    *self = (Session *) session;
 	int			before = out->len;
 	char	   *error = NULL;
-	MemoryContext old;
 
 	if (!options_secret(self->target->options, name, out, &error))
 	{
@@ -79,10 +79,23 @@ core_secret(TlSession *session, const char *name, StringInfo out)
 			core_log(session, WARNING, "%s", error);
 		return false;
 	}
-	old = MemoryContextSwitchTo(session->mcxt);
-	self->secrets = lappend(self->secrets, pstrdup(out->data + before));
-	MemoryContextSwitchTo(old);
+	remember_secret(self, out->data + before);
 	return true;
+}
+
+/* Once: some are asked for with each request. */
+static void
+remember_secret(Session *self, const char *secret)
+{
+	MemoryContext old;
+	ListCell   *lc;
+
+	foreach(lc, self->secrets)
+		if (strcmp(lfirst(lc), secret) == 0)
+			return;
+	old = MemoryContextSwitchTo(self->pub.mcxt);
+	self->secrets = lappend(self->secrets, pstrdup(secret));
+	MemoryContextSwitchTo(old);
 }
 
 /*

@@ -22,10 +22,6 @@ static const char by_event_columns[] =
 	"event_id AS id, " HOUR " AS hour, 1 AS events,"
 	" CAST(total_tokens AS NUMERIC) AS tokens, cost_usd AS cost";
 
-/* What TIMESTAMP_MICROS takes lies between. */
-#define FIRST_USEC			INT64CONST(-62135596800000000)
-#define END_USEC			INT64CONST(253402300800000000)
-
 /* TlBackend.audit */
 TlOutcome
 tlbq_audit(TlSession *session, int64 from, int64 to, bool by_event,
@@ -35,14 +31,14 @@ tlbq_audit(TlSession *session, int64 from, int64 to, bool by_event,
 	TlSums		sums = {by_event, 1, emit, arg, false};
 	StringInfoData sql;
 
-	if (from >= END_USEC || to <= FIRST_USEC)
+	if (from >= TLBQ_END_USEC || to <= TLBQ_FIRST_USEC)
 		return TL_OK;
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT %s FROM %s WHERE `timestamp` >="
 					 " TIMESTAMP_MICROS(" INT64_FORMAT ")",
 					 by_event ? by_event_columns : by_hour_columns,
-					 state->name.quoted, Max(from, FIRST_USEC));
-	if (to < END_USEC)
+					 state->name.quoted, Max(from, TLBQ_FIRST_USEC));
+	if (to < TLBQ_END_USEC)
 		appendStringInfo(&sql, " AND `timestamp` < TIMESTAMP_MICROS("
 						 INT64_FORMAT ")", to);
 	if (!by_event)

@@ -5,8 +5,10 @@
  *
  * Where one row is wrong nothing of its request is inserted (skipInvalidRows
  * is off): rows that are named with "invalid" are to blame, all others say
- * "stopped".  BigQuery drops a row whose insertId it has seen within about the
- * last minute, but promises nothing: it is no guarantee here.
+ * "stopped".  With other words ("timeout", say) rows may have been inserted,
+ * also those that are named.  BigQuery drops a row whose insertId it has seen
+ * within about the last minute, but promises nothing: it is no guarantee
+ * here.
  *
  * A batch that is larger than a request goes in several; what has landed is
  * marked as it does, so that the outcome speaks of the rest.
@@ -34,6 +36,7 @@ static TlOutcome insert_some(Insert *insert);
 static void append_row(StringInfo out, const TlBatch *batch, int32 row);
 static void append_value(StringInfo out, const TlColumn *column, int32 row);
 static TlOutcome judge(const Insert *insert, TlJson *answer);
+static bool understood(const Insert *insert, TlJson *answer);
 
 /* To be called when the table has been looked at. */
 TlOutcome
@@ -188,6 +191,8 @@ judge(const Insert *insert, TlJson *answer)
 	TlJson	   *errors = tl_json_get(answer, "insertErrors");
 	bool		any = false;
 
+	if (!understood(insert, answer))
+		return TL_UNKNOWN;
 	if (tl_json_length(errors) == 0)
 		return TL_OK;
 	for (int i = 0; i < tl_json_length(errors); i++)
@@ -210,4 +215,33 @@ judge(const Insert *insert, TlJson *answer)
 			"BigQuery cannot take some of the rows (its words are not shown: they may quote an event)" :
 			"BigQuery took none of the rows and named none");
 	return TL_REFUSED;
+}
+
+/* Does it say for certain what was inserted? */
+static bool
+understood(const Insert *insert, TlJson *answer)
+{
+	TlJson	   *errors = tl_json_get(answer, "insertErrors");
+
+	if (answer == NULL || tl_json_get(answer, "error") != NULL)
+	{
+		tl_fail(insert->verdict, TL_CAUSE_NETWORK, NULL,
+				"the answer to insertAll is not one of BigQuery's");
+		return false;
+	}
+	for (int i = 0; i < tl_json_length(errors); i++)
+	{
+		TlJson	   *one = tl_json_get(tl_json_item(errors, i), "errors");
+		const char *reason = tl_json_get_text(tl_json_item(one, 0), "reason");
+		TlbqError	error;
+
+		if (reason == NULL || strcmp(reason, "stopped") == 0 ||
+			strcmp(reason, "invalid") == 0)
+			continue;
+		tlbq_classify_rest(500, reason, NULL, &error);
+		tl_fail(insert->verdict, error.cause, reason,
+				"BigQuery gave up some of the rows");
+		return false;
+	}
+	return true;
 }

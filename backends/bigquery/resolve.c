@@ -162,7 +162,11 @@ judge_count(const TlbqState *state, const TlBatch *batch,
 				  sizeof(pg_uuid_t)) == 0 ? PRESENT : PROBABLY_PRESENT;
 }
 
-/* NB: a stream of another token is settled, and is not to be committed. */
+/*
+ * NB: a stream of another token is settled, and is not to be committed.  One
+ * of this token is, also where it has fewer rows than this batch, because
+ * they were a piece of it: a commit that is on its way is answered so.
+ */
 static Answer
 fence_pending(TlbqState *state, const TlBatch *batch,
 			  const TlbqStream *stream, TlVerdict *verdict)
@@ -178,10 +182,8 @@ fence_pending(TlbqState *state, const TlBatch *batch,
 		return FAILED;
 	if (row_count == 0)
 		return ABSENT;
-	if (row_count > 0 && row_count != batch->nrows)
-		return ASK;
 	if (tlbq_commit_stream(state, stream->name, &error, &sent, &here))
-		return row_count > 0 ? PRESENT : ASK;
+		return row_count == batch->nrows ? PRESENT : ASK;
 	if (error.new_stream)
 		return ASK;
 	*verdict = here;
@@ -279,7 +281,8 @@ find_events(TlbqState *state, const TlBatch *batch, bool *present,
 
 /*
  * The ids are one parameter, and the batch's timestamps keep BigQuery from
- * reading, and charging for, other partitions.
+ * reading, and charging for, other partitions.  NB: they may be beyond what
+ * the table can hold; such an event is not there.
  */
 static bool
 ask(TlbqState *state, const TlBatch *batch, int32 begin, int32 end,
@@ -288,6 +291,10 @@ ask(TlbqState *state, const TlBatch *batch, int32 begin, int32 end,
 	StringInfoData sql;
 	StringInfoData ids;
 
+	if (batch->min_timestamp <= batch->max_timestamp &&
+		(batch->min_timestamp >= TLBQ_END_USEC ||
+		 batch->max_timestamp < TLBQ_FIRST_USEC))
+		return true;
 	initStringInfo(&sql);
 	initStringInfo(&ids);
 	appendStringInfo(&sql, "SELECT DISTINCT event_id FROM %s WHERE ",
@@ -295,8 +302,9 @@ ask(TlbqState *state, const TlBatch *batch, int32 begin, int32 end,
 	if (batch->min_timestamp <= batch->max_timestamp)
 		appendStringInfo(&sql, "`timestamp` >= TIMESTAMP_MICROS(" INT64_FORMAT
 						 ") AND `timestamp` <= TIMESTAMP_MICROS(" INT64_FORMAT
-						 ") AND ", batch->min_timestamp,
-						 batch->max_timestamp);
+						 ") AND ",
+						 Max(batch->min_timestamp, TLBQ_FIRST_USEC),
+						 Min(batch->max_timestamp, TLBQ_END_USEC - 1));
 	appendStringInfoString(&sql, "event_id IN UNNEST(SPLIT(@p, ','))");
 	for (int32 i = begin; i < end; i++)
 	{

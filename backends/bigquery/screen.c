@@ -21,9 +21,6 @@
 #define USECS_PER_SECOND	INT64CONST(1000000)
 #define USECS_PER_DAY		(86400 * USECS_PER_SECOND)
 
-#define MIN_TIMESTAMP		(INT64CONST(-62135596800) * USECS_PER_SECOND)
-#define MAX_TIMESTAMP		(INT64CONST(253402300800) * USECS_PER_SECOND - 1)
-
 /* A day less than the limits: a request takes its time to arrive. */
 #define PAST				(5 * 365 * USECS_PER_DAY)
 #define FUTURE				((365 - 1) * USECS_PER_DAY)
@@ -62,8 +59,8 @@ screen_timestamps(const TlColumn *column, int32 nrows, bool partitioned,
 				  int64 now, const char **reasons)
 {
 	const int64 *values = column->values;
-	int64		first = partitioned ? now - PAST : MIN_TIMESTAMP;
-	int64		last = partitioned ? now + FUTURE : MAX_TIMESTAMP;
+	int64		first = partitioned ? now - PAST : TLBQ_FIRST_USEC;
+	int64		last = partitioned ? now + FUTURE : TLBQ_END_USEC - 1;
 	int32		refused = 0;
 
 	for (int32 row = 0; row < nrows; row++)
@@ -72,8 +69,8 @@ screen_timestamps(const TlColumn *column, int32 nrows, bool partitioned,
 			tl_isnull(column, row))
 			continue;
 		refused += tl_refuse_row(reasons, row,
-						  psprintf(values[row] < MIN_TIMESTAMP ||
-								   values[row] > MAX_TIMESTAMP ?
+						  psprintf(values[row] < TLBQ_FIRST_USEC ||
+								   values[row] >= TLBQ_END_USEC ?
 								   "column \"%s\": TIMESTAMP holds times of the years 1 to 9999 only" :
 								   values[row] < first ?
 								   "column \"%s\": BigQuery takes no event of more than 5 years ago into a table that is partitioned by time" :

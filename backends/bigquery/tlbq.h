@@ -17,6 +17,10 @@
 #include "../common/tl_text.h"
 #include "tokenledger_backend.h"
 
+/* What TIMESTAMP_MICROS takes: the years 1 to 9999. */
+#define TLBQ_FIRST_USEC		INT64CONST(-62135596800000000)
+#define TLBQ_END_USEC		INT64CONST(253402300800000000)
+
 /* Bytes of a request; BigQuery takes 10 MB. */
 #define TLBQ_MAX_REQUEST	(9 * 1000 * 1000)
 

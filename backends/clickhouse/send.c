@@ -45,6 +45,7 @@ static TlOutcome send_part(Insert *insert);
 static TlOutcome judge_success(Insert *insert, const TlHttpReply *reply);
 static TlOutcome judge_error(Insert *insert, const TlHttpReply *reply);
 static bool one_step(const TlchTable *table);
+static bool of_one_day(const TlBatch *part);
 static TlOutcome after_looking(Insert *insert, const TlchError *error);
 static void blame(Insert *insert, const TlchError *error);
 
@@ -176,7 +177,8 @@ judge_error(Insert *insert, const TlHttpReply *reply)
 	bool		early;
 
 	tlch_read_error(state, reply, &error);
-	early = error.early && one_step(state->remote);
+	early = error.early && one_step(state->remote) &&
+		(error.outcome != TL_REFUSED || of_one_day(&insert->part));
 	tlch_record_error(&error, insert->verdict);
 	initStringInfo(&seconds);
 	if (tl_http_header(state->http, "Retry-After", &seconds))
@@ -200,6 +202,18 @@ static bool
 one_step(const TlchTable *table)
 {
 	return !table->has_views && strcmp(table->engine, "Distributed") != 0;
+}
+
+/*
+ * Where an INSERT meets several partitions, an expression of the table's (of
+ * an index, say) may refuse a row when others' are written already.
+ */
+static bool
+of_one_day(const TlBatch *part)
+{
+	const int64 day = INT64CONST(86400) * 1000000;
+
+	return part->min_timestamp / day == part->max_timestamp / day;
 }
 
 /* Which of the events did this INSERT, or an earlier one, leave there? */

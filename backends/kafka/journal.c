@@ -11,9 +11,10 @@
  * not be settled yet.  After a take-over the two together tell what the topic
  * holds, whatever the batches are then.
  *
- * What is not settled is no more than a part, and a part's first batch is all
- * of it: no more events than the largest batch had.  They are forgotten when
- * as many have been committed in a row without any trouble.
+ * What is not settled is no more than a part, and a part's first batch is
+ * all of it: no more events than the largest batch had, whether it came
+ * through or not.  They are forgotten when as many have been committed in a
+ * row without any trouble.
  *
  *-------------------------------------------------------------------------
  */
@@ -43,6 +44,15 @@ static TlkfJournal *journal(TlkfState *state);
 static SavedState *load(TlSession *session);
 static Size state_size(int32 nids);
 static int	compare_ids(const void *a, const void *b);
+
+/* So many events are begun; durable before any of them is committed. */
+void
+tlkf_journal_expect(TlkfState *state, int32 nrows)
+{
+	TlkfJournal *j = journal(state);
+
+	j->state->most = Max(j->state->most, nrows);
+}
 
 /*
  * This batch may be committed from now on.  false: the lane is lost.

@@ -87,6 +87,8 @@ tlkf_send(TlSession *session, TlBatch *batch, TlVerdict *verdict)
 	if (!tlkf_client_ready(state, verdict) ||
 		(state->transactional && !tlkf_take_charge(state, verdict)))
 		return not_stored(batch, TL_RETRY);
+	if (state->transactional)
+		tlkf_journal_expect(state, batch->nrows);
 	d.number = tlkf_client_batch(state);
 	d.fates = palloc0(batch->nrows);
 	deliver(&d);

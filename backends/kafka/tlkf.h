@@ -212,6 +212,7 @@ extern void tlkf_destroy(rd_kafka_t *rk, int fd);
 
 typedef struct TlkfJournal TlkfJournal;
 
+extern void tlkf_journal_expect(TlkfState *state, int32 nrows);
 extern bool tlkf_journal_begin(TlkfState *state, const TlBatch *batch);
 extern void tlkf_journal_end(TlkfState *state, bool committed);
 extern void tlkf_journal_resolve(TlkfState *state, TlBatch *batch,

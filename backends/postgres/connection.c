@@ -258,9 +258,12 @@ const char *
 tlpg_sslmode(TlpgState *state, const char *host)
 {
 	const char *sslmode = tlpg_core->option(state->session, "sslmode");
+	const char *hostaddr = tlpg_core->option(state->session, "hostaddr");
 
 	if (sslmode != NULL)
 		return sslmode;
+	if (hostaddr != NULL && !tlpg_host_is_local(hostaddr))
+		return "verify-full";
 	return host[0] == '\0' || tlpg_host_is_local(host) ?
 		"prefer" : "verify-full";
 }

@@ -72,6 +72,10 @@ parse_options(TlpgState *state)
 	if (session->hosts != NULL && session->hosts[0] != '\0' &&
 		tlpg_core->option(session, "host") != NULL)
 		return "the target's URL names a host twice, as such and as option \"host\"";
+	if ((session->hosts == NULL || session->hosts[0] == '\0') &&
+		tlpg_core->option(session, "host") == NULL &&
+		tlpg_core->option(session, "hostaddr") != NULL)
+		return "option \"hostaddr\" is the address of a host that the target's URL must name";
 
 	error = tlpg_parse_table(table ? table : tlpg_dialect.default_table,
 							 &state->table);

@@ -203,6 +203,15 @@ wave(
 				reason => 'rateLimitExceeded')
 		],
 		calls => 'insertAll insertAll'
+	},
+	{
+		name => 'an answer that is none of BigQuery',
+		mode => 'insertall',
+		faults => [
+			before('insertAll', action => 'http', status => 200,
+				reason => 'backendError')
+		],
+		calls => 'insertAll query insertAll'
 	});
 
 # The lane's process is killed between the append and its settlement, which
