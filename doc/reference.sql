@@ -146,7 +146,8 @@ FROM token_ledger.backend_options('null') WHERE option <> 'delay' \gset
 
 \echo '## Functions\n'
 \echo 'All are in the schema `token_ledger`. Where nothing else is said, only the'
-\echo 'extension''s owner may call them: GRANT EXECUTE to whoever shall.\n'
+\echo 'extension''s owner may call them: GRANT EXECUTE to whoever shall. `flush()` and'
+\echo '`create_schema()` work with the caller''s own rights on the extension''s tables.\n'
 \echo '### To write events\n'
 SELECT pg_temp.put_functions('write');
 \echo '### To ask something of forwarding\n'

@@ -1486,12 +1486,22 @@ BEGIN
 		AND t.system_identifier = k.system_identifier
 		AND t.database_oid = k.database_oid;
 	IF NOT FOUND THEN
-		-- Configured, and no lane has taken it up yet.
+		-- Configured, and no lane has taken it up yet.  A copy is suspended,
+		-- as a lane would have it (src/queue_sql.c).
 		INSERT INTO token_ledger.target AS t
-			(system_identifier, database_oid, name, paused)
-		SELECT k.system_identifier, k.database_oid, c.name, set_paused.paused
+			(system_identifier, database_oid, name, paused, state, last_error,
+			error_since)
+		SELECT k.system_identifier, k.database_oid, c.name, set_paused.paused,
+			CASE WHEN o.copied THEN 'suspended' ELSE 'running' END,
+			CASE WHEN o.copied THEN
+				'this database is a copy of one that forwards to the target'
+			END,
+			CASE WHEN o.copied THEN now() END
 		FROM token_ledger.cluster_key() k,
-			token_ledger.configured_targets() c
+			token_ledger.configured_targets() c,
+			(SELECT EXISTS (SELECT FROM token_ledger.target other
+				WHERE other.name = set_paused.target
+					AND other.window_from IS NOT NULL)) o (copied)
 		WHERE c.name = set_paused.target
 		LIMIT 1
 		ON CONFLICT (system_identifier, database_oid, name)
@@ -1539,6 +1549,17 @@ DECLARE
 	asked token_ledger.target;
 	job bigint;
 BEGIN
+	-- Of migrations the functions in C have seen the target's URL.
+	IF kind IN ('replay', 'reconcile')
+		AND NOT EXISTS (SELECT FROM token_ledger.configured_targets() c
+			WHERE c.name = request_job.target)
+		AND NOT EXISTS (SELECT FROM token_ledger.target t
+			WHERE t.name = request_job.target) THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'undefined_object',
+			MESSAGE = format('target "%s" does not exist', target),
+			HINT = 'Targets are named in the setting tokenledger.targets.';
+	END IF;
 	INSERT INTO token_ledger.target AS t
 		(system_identifier, database_oid, name)
 	SELECT k.system_identifier, k.database_oid, request_job.target

@@ -46,6 +46,14 @@ typedef struct Hold
 	struct Hold *next;
 } Hold;
 
+typedef enum Effect				/* of a command, once it is done */
+{
+	NO_EFFECT,
+	NEW_EXTENSION,
+	COMMIT_PREPARED,
+	OTHER_DATABASES
+} Effect;
+
 static ProcessUtility_hook_type previous_utility = NULL;
 static Hold *my_holds = NULL;	/* of this transaction */
 
@@ -63,7 +71,8 @@ static Oid	database_of_extension(const char *extension);
 static bool drops_extension(DropStmt *statement);
 static void hold_until_end_of_transaction(Oid database);
 static void end_of_transaction(XactEvent event, void *arg);
-static void after_command(Node *statement);
+static Effect effect_of(Node *statement);
+static void take_effect(Effect effect);
 
 void
 hooks_init(void)
@@ -73,12 +82,17 @@ hooks_init(void)
 	RegisterXactCallback(end_of_transaction, NULL);
 }
 
+/*
+ * NB: a ROLLBACK within the command may free its statement, so what follows
+ * from it is found out before.
+ */
 static void
 utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		ProcessUtilityContext context, ParamListInfo params,
 		QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
 	Oid			database = database_to_hold(pstmt->utilityStmt);
+	Effect		effect = effect_of(pstmt->utilityStmt);
 
 	restore_hold(pstmt->utilityStmt);
 	if (OidIsValid(database))
@@ -89,7 +103,7 @@ utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	else
 		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context,
 								params, queryEnv, dest, qc);
-	after_command(pstmt->utilityStmt);
+	take_effect(effect);
 }
 
 /* InvalidOid: none. */
@@ -230,16 +244,45 @@ end_of_transaction(XactEvent event, void *arg)
 	my_holds = NULL;
 }
 
-static void
-after_command(Node *statement)
+static Effect
+effect_of(Node *statement)
 {
-	if (IsA(statement, CreateExtensionStmt) &&
-		strcmp(((CreateExtensionStmt *) statement)->extname, "tokenledger") == 0)
-		wake_at_end_of_transaction();
-	else if (IsA(statement, TransactionStmt) &&
-			 ((TransactionStmt *) statement)->kind ==
-			 TRANS_STMT_COMMIT_PREPARED)
-		wake_lanes(MyDatabaseId, true); /* it may hold a resume() */
-	else if (IsA(statement, CreatedbStmt) || IsA(statement, RenameStmt))
-		wake_launcher();
+	switch (nodeTag(statement))
+	{
+		case T_CreateExtensionStmt:
+			if (strcmp(((CreateExtensionStmt *) statement)->extname,
+					   "tokenledger") == 0)
+				return NEW_EXTENSION;
+			break;
+		case T_TransactionStmt:
+			if (((TransactionStmt *) statement)->kind ==
+				TRANS_STMT_COMMIT_PREPARED)
+				return COMMIT_PREPARED;
+			break;
+		case T_CreatedbStmt:
+		case T_RenameStmt:
+			return OTHER_DATABASES;
+		default:
+			break;
+	}
+	return NO_EFFECT;
+}
+
+static void
+take_effect(Effect effect)
+{
+	switch (effect)
+	{
+		case NEW_EXTENSION:
+			wake_at_end_of_transaction();
+			break;
+		case COMMIT_PREPARED:
+			wake_lanes(MyDatabaseId, true); /* it may hold a resume() */
+			break;
+		case OTHER_DATABASES:
+			wake_launcher();
+			break;
+		case NO_EFFECT:
+			break;
+	}
 }

@@ -145,9 +145,11 @@ ask(Lane *lane, pg_uuid_t *lost, TlVerdict *verdict)
 	if (dropped || verdict->cause == TL_CAUSE_SCHEMA)
 		lane->inspected = false;
 	if (dropped)
+	{
 		lane->session = NULL;
-	else
-		lane->connects = lane->session->pub.connects;
+		return NOT_NOW;
+	}
+	lane->connects = lane->session->pub.connects;
 	if (outcome != TL_OK)
 		return lane->queue.lost ? NOT_NOW : answer_of(outcome, verdict);
 	for (int32 row = 0; row < part->nrows; row++)

@@ -51,6 +51,7 @@ static void set_aside(BatchBuilder *builder, QueuePosition position,
 static bool try_execute(SPIPlanPtr plan, int nargs, const Oid *types,
 						const Datum *values, DestReceiver *receiver,
 						char *code);
+static bool is_of_the_event(int sqlerrcode);
 static bool place_receive(TupleTableSlot *slot, DestReceiver *self);
 static void place_startup(DestReceiver *self, int operation, TupleDesc type);
 static void place_ignore(DestReceiver *self);
@@ -183,7 +184,7 @@ try_execute(SPIPlanPtr plan, int nargs, const Oid *types,
 
 		MemoryContextSwitchTo(mcxt);
 		error = CopyErrorData();
-		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION)
+		if (!is_of_the_event(error->sqlerrcode))
 			PG_RE_THROW();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
@@ -195,6 +196,20 @@ try_execute(SPIPlanPtr plan, int nargs, const Oid *types,
 	MemoryContextSwitchTo(mcxt);
 	CurrentResourceOwner = owner;
 	return ok;
+}
+
+/*
+ * May what a client has written cause it?  Besides impossible values: texts
+ * that are too long or too deep for a function, or that it cannot parse.
+ */
+static bool
+is_of_the_event(int sqlerrcode)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlerrcode);
+
+	return category == ERRCODE_DATA_EXCEPTION ||
+		category == ERRCODE_PROGRAM_LIMIT_EXCEEDED ||
+		sqlerrcode == ERRCODE_SYNTAX_ERROR;
 }
 
 /* The first row is enough. */

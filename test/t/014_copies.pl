@@ -109,6 +109,10 @@ foreach my $copy ('copy', 'later')
 {
 	$node->safe_psql('postgres', "CREATE DATABASE $copy TEMPLATE app");
 }
+$node->safe_psql('later', "SELECT token_ledger.$_('mirror')")
+  foreach qw(pause resume);
+is( $node->safe_psql('later', 'SELECT state FROM token_ledger.status'),
+	'suspended', 'pause() and resume() make no original of a copy');
 set_databases('app, copy, later');
 insert_events($node, 'copy', 20, first => 1001);
 suspended_ok($node, 'copy', 360, 'the copy');

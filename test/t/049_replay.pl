@@ -81,6 +81,14 @@ my $range = "'2026-01-01 00:58:27Z', '2026-01-01 02:55:07Z'";
 my $in_range = '"timestamp" >= \'2026-01-01 00:58:27Z\''
   . ' AND "timestamp" < \'2026-01-01 02:55:07Z\'';
 
+foreach my $call ("replay('nobody', NULL, NULL)",
+	"reconcile('nobody', NULL, NULL)")
+{
+	my (undef, undef, $error) =
+	  $node->psql('app', "SELECT token_ledger.$call");
+
+	like($error, qr/target "nobody" does not exist/, "$call: there is none");
+}
 foreach my $target (qw(keyed asked))
 {
 	$node->safe_psql($target,

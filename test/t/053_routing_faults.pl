@@ -90,6 +90,22 @@ identity_ok($node, 'app');
 unlike(slurp_file($node->logfile), qr/private words/,
 	'nothing of an event is in the log');
 
+# So does one for which their text is too deep.
+insert_some(10,
+	environment => "'deep'",
+	metadata => 'NULL',
+	request_preview => q{CASE WHEN i % 5 = 0 THEN repeat('[', 1000000)
+		ELSE '{"n": 1}' END});
+set_targets($node, target('deep', filter =>
+	q{environment IS DISTINCT FROM 'deep' OR request_preview::jsonb ? 'n'}));
+status_is('deep', 'state, forwarded, dead', 'running|108|2',
+	'events that are too deep for it are set aside');
+is( ledger('SELECT DISTINCT code FROM token_ledger.dead_letter'
+		  . " WHERE code <> '22P02'"),
+	'54001', 'and the dead letter says why');
+set_targets($node, target('odd', %$number, batch_rows => 40));
+caught_up_ok($node, 'app', 'odd');
+
 # One that throws for every event is at fault itself.
 insert_some(300, metadata => q{'{"n": "private words"}'::jsonb});
 status_is(
