@@ -142,6 +142,12 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             self.query.close()
 
+    def await_body(self):
+        """Until some of it is here, so that the client has begun to send it;
+        one that waits to be asked has not."""
+        if not self.expects_100 and not self.body.ended:
+            self.rfile.peek(1)
+
     def body_pieces(self):
         """The body, for which a careful client waits to be asked."""
         if self.expects_100 and not self.body.ended:

@@ -66,6 +66,8 @@ class Query:
         if fault is None:
             return
         self.note(fault=f'{point} {fault.action}')
+        if point == 'before' and fault.action == 'rst':
+            self.handler.await_body()
         fault.act(self.request)
         if point in ('before', 'body', 'commit'):
             self.request.check()
