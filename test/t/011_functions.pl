@@ -243,9 +243,10 @@ set_targets($node,
 	  . ' wrong=' . store_url($node, 'empty', %asked, table => 'public.w',
 		password_file => "$secrets/wrong")
 	  . " gone=postgresql://u\@/d?host=$gone"
+	  . " far=postgresql://u\@localhost/d?hostaddr=192.0.2.1"
 	  . ' bad=nosuch://x');
 wait_until($node, 'app',
-	"SELECT count(*) FROM token_ledger.configured_targets()", '5',
+	"SELECT count(*) FROM token_ledger.configured_targets()", '6',
 	'more targets');
 
 is(sql("SELECT healthy, latency_ms > 0, code IS NULL"
@@ -271,6 +272,9 @@ like($info, qr/^destination\|postgres:.*empty/m,
 unlike($info, qr/s3cr3t/, 'connection_info: no secret');
 like(sql("SELECT * FROM token_ledger.connection_info('gone')"),
 	qr/^destination\|.*nowhere/m, 'connection_info does not connect');
+like(sql("SELECT * FROM token_ledger.connection_info('far')"),
+	qr/^sslmode\|verify-full$/m,
+	'a local name with an address elsewhere is verified');
 
 wait_until($node, 'app',
 	'SELECT target, state, cause FROM token_ledger.status'
