@@ -46,6 +46,7 @@ static TlOutcome judge_success(Insert *insert, const TlHttpReply *reply);
 static TlOutcome judge_error(Insert *insert, const TlHttpReply *reply);
 static bool one_step(const TlchTable *table);
 static bool of_one_day(const TlBatch *part);
+static int64 day_of(int64 usec);
 static TlOutcome after_looking(Insert *insert, const TlchError *error);
 static void blame(Insert *insert, const TlchError *error);
 
@@ -211,9 +212,16 @@ one_step(const TlchTable *table)
 static bool
 of_one_day(const TlBatch *part)
 {
+	return day_of(part->min_timestamp) == day_of(part->max_timestamp);
+}
+
+/* Since 1970, rounded down. */
+static int64
+day_of(int64 usec)
+{
 	const int64 day = INT64CONST(86400) * 1000000;
 
-	return part->min_timestamp / day == part->max_timestamp / day;
+	return usec / day - (usec % day < 0);
 }
 
 /* Which of the events did this INSERT, or an earlier one, leave there? */

@@ -16,5 +16,8 @@
  */
 extern void tl_fail(TlVerdict *verdict, TlCause cause, const char *code,
 					const char *fmt,...) pg_attribute_printf(4, 5);
+extern void tl_vfail(TlVerdict *verdict, TlCause cause, const char *code,
+					 const char *fmt, va_list args)
+			pg_attribute_printf(4, 0);
 
 #endif							/* TL_VERDICT_H */

@@ -24,6 +24,7 @@
 #include "storage/fd.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
+#include "../common/tl_verdict.h"
 #include "tlpg.h"
 
 #define MAX_PARAMETERS		32
@@ -77,22 +78,15 @@ tlpg_now_ms(void)
 	return (int64) now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/*
- * Fills in the verdict.  The first failure stands: what follows it (the
- * connection that breaks after an error, say) is only its consequence.
- */
+/* As tl_fail(), in words of the store's that may need cleaning. */
 void
 tlpg_fail(TlVerdict *verdict, TlCause cause, const char *code,
 		  const char *fmt,...)
 {
 	va_list		args;
 
-	if (verdict->message[0] != '\0')
-		return;
-	verdict->cause = cause;
-	strlcpy(verdict->code, code ? code : "", sizeof(verdict->code));
 	va_start(args, fmt);
-	vsnprintf(verdict->message, sizeof(verdict->message), fmt, args);
+	tl_vfail(verdict, cause, code, fmt, args);
 	va_end(args);
 	tlpg_clean(verdict->message);
 }

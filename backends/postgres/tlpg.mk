@@ -4,10 +4,10 @@
 # A backend compiles these sources in its own directory: two makes must never
 # write one object file.
 
-vpath %.c $(tlpg)
+vpath %.c $(tlpg) $(tlpg)/../common
 
 OBJS += session.o connection.o query.o table.o send.o resolve.o schema.o \
-	audit.o watermark.o encode.o names.o sqlstate.o
+	audit.o watermark.o encode.o names.o sqlstate.o tl_verdict.o
 
 PG_CONFIG ?= pg_config
 PG_CPPFLAGS = -I$(tlpg) -I$(here)/../../src/include \
@@ -20,7 +20,7 @@ override with_llvm = no
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-$(OBJS): $(wildcard $(here)/*.h $(tlpg)/*.h) \
+$(OBJS): $(wildcard $(here)/*.h $(tlpg)/*.h) $(tlpg)/../common/tl_verdict.h \
 	$(here)/../../src/include/tokenledger_backend.h
 
 install: install-alias
